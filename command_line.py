@@ -1,0 +1,99 @@
+"""What the Python programs share of their command line: errors in one line, exit statuses, Ctrl-C."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+# Where a TensorFlow error stops speaking of the fault and begins to quote the graph and the Python source.
+QUOTES = re.compile(r"\n\t? ?\[\[|\n\nOriginal stack trace|\n\nErrors may have originated|\n\nCaused by")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows a flag's default, where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = action.default not in (None, False, argparse.SUPPRESS, [])
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that takes `-x` for `--x`, `--x -1,2` for `--x=-1,2`, and errs in one line."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, allow_abbrev=False, formatter_class=HelpFormatter)
+
+    def parse_args(self, words: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parses `words` (default: the command line). Exits with status 2 after one line on standard error."""
+        joined: list[str] = []
+        for word in sys.argv[1:] if words is None else words:
+            if f"-{word}".partition("=")[0] in self._option_string_actions:
+                word = f"-{word}"
+            if joined and joined[-1] in self._option_string_actions and re.match(r"-([\d.]|inf|nan)", word, re.I):
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        return super().parse_args(joined)
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message} (--help lists the flags)", status=2)
+
+
+def name_and_value(text: str) -> tuple[str, str]:
+    """The type of a flag that takes `NAME=LIST`."""
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"not NAME=LIST: {text}")
+    return name, value
+
+
+def one_line(error: object) -> str:
+    """The text of an error or warning, on one line that a terminal shows as it is."""
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror + (f": {error.filename}" if error.filename else "")
+    else:
+        text = QUOTES.split(str(error), maxsplit=1)[0]
+        if isinstance(error, (LookupError, AttributeError, TypeError, MemoryError)):
+            text = f"{type(error).__name__}: {text}"
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def warn(message: object) -> None:
+    """Prints `PROGRAM: message` as one line on standard error."""
+    print(f"{os.path.basename(sys.argv[0])}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def fail(message: object, status: int = 1) -> NoReturn:
+    """Prints `PROGRAM: message` as one line on standard error and exits."""
+    warn(message)
+    raise SystemExit(status)
+
+
+def exit_on_interrupt() -> None:
+    """Makes Ctrl-C end the process at once with status 130, also while TensorFlow calculates or is being imported.
+
+    Python runs a signal's handler between two of its own instructions, so never during a long `session.run`; a thread
+    that waits for the signal does not depend on that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        threading.Thread(target=lambda: os._exit(130 if signal.sigwait({signal.SIGINT}) else 0), daemon=True).start()
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 130 on Ctrl-C."""
+    exit_on_interrupt()
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        warn(error)
+        os._exit(1)  # what stands in standard output's buffer has been refused already
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    raise SystemExit(0)

@@ -1,0 +1,404 @@
+"""The checks that a graph passes before TensorFlow runs it.
+
+A graph is a program: one that holds `WriteFile` writes files, one of 660 bytes can ask for terabytes or loop for ever,
+and some abort the process, which no `except` catches. So a model's file is looked at before TensorFlow imports it.
+`trust` skips what a model of one's own making does not need: the size limit, check 3 and check 6.
+
+The order and the words are the same in every language.
+"""
+
+import hashlib
+import math
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graph_mode import tf
+
+MAX_BYTES = 256 << 20
+MAX_NODES = 20_000
+MAX_CHAIN = 1_000
+MAX_SPLAT = 1 << 20  # elements of a constant that the file does not hold one by one
+MAX_ELEMENTS = 16 << 20  # elements of one operation's output
+MAX_BATCH = 4096  # numbers of --stdin in one run
+
+# Pure calculation: nothing here reads, writes, loops, calls, or allocates what a number in the graph says.
+OPERATIONS = frozenset(
+    """
+    Placeholder Const Identity NoOp
+    Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh Ceil Cos Cosh Div DivNoNan Erf Erfc Exp Expm1 Floor
+    FloorDiv FloorMod Inv IsFinite IsInf IsNan Log Log1p Maximum Minimum Mod Mul MulNoNan Neg OnesLike Pow RealDiv
+    Reciprocal Rint Round Rsqrt Select SelectV2 Sign Sin Sinh Sqrt Square SquaredDifference Sub Tan TruncateDiv
+    TruncateMod Xdivy Xlogy ZerosLike
+    Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual
+    MatMul BiasAdd
+    Elu LeakyRelu LogSoftmax Relu Relu6 Selu Sigmoid Softmax Softplus Softsign Tanh
+    All Any ArgMax ArgMin Max Mean Min Prod Sum
+    Cast ConcatV2 ExpandDims Pad Reshape Squeeze
+    Conv2D Conv3D DepthwiseConv2dNative AvgPool AvgPool3D MaxPool MaxPool3D
+    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
+    """.split()
+)
+# What a SavedModel needs besides: variables, saving and restoring them, parsing tf.Example, lookup tables.
+SAVED_MODEL_OPERATIONS = OPERATIONS.union(
+    """
+    Assign AssignVariableOp ReadVariableOp VarHandleOp VarIsInitializedOp Variable VariableV2
+    MergeV2Checkpoints Pack RestoreV2 SaveV2 ShardedFilename StringJoin
+    ParseExample ParseExampleV2
+    HashTable HashTableV2 InitializeTable InitializeTableFromTextFile InitializeTableFromTextFileV2 InitializeTableV2
+    LookupTableFind LookupTableFindV2 LookupTableSize LookupTableSizeV2
+    """.split()
+)
+# What the producer's graph needs besides, which stands whole in the .meta of a checkpoint.
+CHECKPOINT_OPERATIONS = OPERATIONS.union(
+    """
+    ApplyAdagrad Assign BroadcastGradientArgs Fill HistogramSummary MergeSummary PlaceholderWithDefault RestoreV2
+    SaveV2 ScalarSummary Shape Tile VariableV2
+    """.split()
+)
+# The dtypes that a constant may have, and the field of a TensorProto that holds its elements where they do not stand as
+# bytes in tensor_content.
+ELEMENTS = {
+    "float32": "float_val", "float64": "double_val", "float16": "half_val", "bfloat16": "half_val",
+    "int8": "int_val", "int16": "int_val", "int32": "int_val", "int64": "int64_val",
+    "uint8": "int_val", "uint16": "int_val", "uint32": "uint32_val", "uint64": "uint64_val",
+    "bool": "bool_val", "string": "string_val",
+}  # fmt: skip
+
+
+class ModelError(ValueError):
+    """A model that is refused; its text names the fault, the file or node, and what to do."""
+
+
+def read_file(path: str, trust: bool = False) -> bytes:
+    """Reads a model's file: checks 1 (regular, not empty, not too large) and 2 (its digest, where one is kept).
+
+    Raises:
+        ModelError: the file is refused.
+        OSError: it cannot be read.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"not a usable model file: {path} is not a regular file")
+    if status.st_size == 0:
+        raise ModelError(f"not a usable model file: {path} is empty")
+    if status.st_size > MAX_BYTES and not trust:
+        raise ModelError(f"not a usable model file: {path} is larger than 256 MiB (--trust lifts the limit)")
+    with open(path, "rb") as file:
+        data = file.read()
+    listed = listed_digest(path)
+    if listed and listed != hashlib.sha256(data).hexdigest():
+        raise ModelError(f"digest mismatch: {path} is not the file that SHA256SUMS lists (freeze it again)")
+    return data
+
+
+def listed_digest(path: str) -> str | None:
+    """The SHA-256 digest that the `SHA256SUMS` beside a file lists for it, in hexadecimal; None where it lists none."""
+    folder, name = os.path.split(path)
+    try:
+        with open(os.path.join(folder, "SHA256SUMS"), encoding="utf-8", errors="surrogateescape") as sums:
+            lines = sums.read(MAX_SPLAT).splitlines()
+    except FileNotFoundError:
+        return None
+    matches = (re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line) for line in lines)
+    return next((match[1].lower() for match in matches if match and match[2] == name), None)
+
+
+def parse(message: Any, data: bytes, path: str) -> Any:
+    """Parses `data` into the protocol buffer `message`: a GraphDef, MetaGraphDef or SavedModel, binary or `.pbtxt`.
+
+    Raises:
+        ModelError: it is not one.
+    """
+    from google.protobuf import message as protobuf
+    from google.protobuf import text_format
+
+    try:
+        if path.endswith(".pbtxt"):
+            text_format.Parse(data, message)
+        else:
+            message.ParseFromString(data)
+    except (protobuf.DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+        raise ModelError(f"not a {message.DESCRIPTOR.name}: {path}: {error}") from None
+    return message
+
+
+def check_graph(graph_def: Any, operations: Collection[str]) -> None:
+    """Check 3: a GraphDef of a sane size that holds nothing but `operations`, without loops, with sound constants.
+
+    Raises:
+        ModelError: it names the operation or the node at fault.
+    """
+    nodes = graph_def.node
+    if not 1 <= len(nodes) <= MAX_NODES:
+        raise ModelError(f"refused graph: it has {len(nodes)} nodes (1 to {MAX_NODES} are accepted)")
+    if graph_def.library.ByteSize():
+        raise ModelError(
+            "refused graph: it has a function library, as all that tf.saved_model.save writes have "
+            "(--trust accepts it, for a model you made yourself)"
+        )
+    for node in nodes:
+        if node.op not in operations:
+            raise ModelError(
+                f"operation not allowed: {node.op} in node {node.name} "
+                f"(--allow-op {node.op} accepts it, --trust accepts all)"
+            )
+        if node.op == "Const":
+            _check_constant(node)
+    _check_chains(nodes)
+
+
+def check_writes_nothing(meta_graph: Any) -> None:
+    """Check 3 for a graph that can save itself: neither loading it nor asking it for a result does.
+
+    Raises:
+        ModelError: it names the operation that would write.
+    """
+    roots = [meta_graph.saver_def.restore_op_name]
+    for name in ("saved_model_main_op", "legacy_init_op", "y_calc"):
+        roots += collection(meta_graph, name)
+    for signature in meta_graph.signature_def.values():
+        roots += [tensor.name for tensor in signature.outputs.values()]
+    for node in _upstream(meta_graph.graph_def, roots):
+        if node.op in ("SaveV2", "MergeV2Checkpoints"):
+            raise ModelError(f"refused graph: node {node.name} would write a file when the model is used")
+
+
+def collection(meta_graph: Any, name: str) -> list[str]:
+    """The names of the tensors and operations in a collection of a MetaGraphDef; none where it is not there."""
+    # Asking a protocol buffer's map for a key would add it.
+    return list(meta_graph.collection_def[name].node_list.value) if name in meta_graph.collection_def else []
+
+
+def _upstream(graph_def: Any, names: Iterable[str], fed: Iterable[str] = ()) -> Iterator[Any]:
+    """The nodes that these operations or tensors depend on, themselves included, up to those that are fed."""
+    nodes = {node.name: node for node in graph_def.node}
+    seen, todo = set(fed), list(map(operation_name, names))
+    while todo:
+        node = nodes.get(name := todo.pop())
+        if node and name not in seen:
+            seen.add(name)
+            todo.extend(map(operation_name, node.input))
+            yield node
+
+
+def _check_constant(node: Any) -> None:
+    tensor, dims = node.attr["value"].tensor, node.attr["value"].tensor.tensor_shape.dim
+    if tensor.dtype != node.attr["dtype"].type:  # aborts the process
+        raise ModelError(
+            f"refused graph: Const {node.name} holds {_dtype_name(tensor.dtype)}, "
+            f"its dtype is {_dtype_name(node.attr['dtype'].type)}"
+        )
+    dtype = _dtype_name(tensor.dtype)
+    if dtype not in ELEMENTS:
+        raise ModelError(f"refused graph: Const {node.name} is of type {dtype}")
+    if tensor.tensor_shape.unknown_rank or any(dim.size < 0 for dim in dims):
+        raise ModelError(f"refused graph: Const {node.name} has no definite shape")
+    declared = math.prod(dim.size for dim in dims)
+    elements, content = getattr(tensor, ELEMENTS[dtype]), tensor.tensor_content
+    held = len(content) / tf.as_dtype(dtype).size if content and dtype != "string" else len(elements)
+    # Where a file holds fewer elements than the shape asks for, TensorFlow repeats the last.
+    if held > declared or (held < declared and (content or declared > MAX_SPLAT)):
+        raise ModelError(f"refused graph: Const {node.name} holds {held} elements, its shape asks for {declared}")
+    if tf.as_dtype(dtype).is_floating:
+        if ELEMENTS[dtype] == "half_val":
+            bits = np.frombuffer(content, np.uint16) if content else np.array(elements)
+            exponent = 0x7C00 if dtype == "float16" else 0x7F80
+            finite = np.all(bits.astype(np.int64) & exponent != exponent)
+        else:
+            values = np.frombuffer(content, dtype) if content else np.array(elements)
+            finite = np.isfinite(values).all()
+        if not finite:
+            raise ModelError(f"refused graph: Const {node.name} holds a value that is not finite")
+
+
+def _dtype_name(number: int) -> str:
+    try:
+        return tf.as_dtype(number).name
+    except TypeError:
+        return f"the unknown type {number}"
+
+
+def _check_chains(nodes: Sequence[Any]) -> None:
+    """TensorFlow walks some paths of a graph by recursion: a long chain overflows the stack, a cycle hangs it."""
+    position: dict[str, int] = {}
+    for i, node in enumerate(nodes):
+        if position.setdefault(node.name, i) != i:
+            raise ModelError(f"refused graph: two nodes are named {node.name}")
+    users: list[list[int]] = [[] for _ in nodes]
+    for i, node in enumerate(nodes):
+        for name in node.input:
+            source = position.get(operation_name(name))
+            if source is None:
+                raise ModelError(f"refused graph: the input {name} of node {node.name} is not in it")
+            users[source].append(i)
+    waiting = [len(node.input) for node in nodes]
+    length = [1] * len(nodes)
+    ready = [i for i, inputs in enumerate(waiting) if not inputs]
+    for i in ready:  # grows as nodes come free: a topological order
+        if length[i] > MAX_CHAIN:
+            raise ModelError(f"refused graph: a chain of more than {MAX_CHAIN} nodes leads to node {nodes[i].name}")
+        for user in users[i]:
+            length[user] = max(length[user], length[i] + 1)
+            waiting[user] -= 1
+            if not waiting[user]:
+                ready.append(user)
+    for i, inputs in enumerate(waiting):
+        if inputs:
+            raise ModelError(f"refused graph: node {nodes[i].name} depends on a cycle")
+
+
+def operation_name(tensor: str) -> str:
+    """The operation's name in the name of a tensor (`x:0`), of an operation (`x`) or of a control input (`^x`)."""
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def find_placeholder(graph_def: Any, name: str) -> Any:
+    """Check 4, the input: the NodeDef of the placeholder of that operation or tensor name, float64 or float32.
+
+    Raises:
+        ModelError: there is none; it lists those there are.
+    """
+    placeholders = {node.name: node for node in graph_def.node if node.op == "Placeholder"}
+    node = placeholders.get(name.removesuffix(":0"))
+    if node is None:
+        raise ModelError(f"no such input: {name} (the model has: {', '.join(placeholders) or 'none'})")
+    dtype = _dtype_name(node.attr["dtype"].type)
+    if dtype not in ("float64", "float32"):
+        raise ModelError(f"refused graph: the placeholder {node.name} is of type {dtype}, not float64 or float32")
+    return node
+
+
+def check_output(graph_def: Any, name: str, fed: Iterable[str]) -> None:
+    """Check 4, the output: an operation of that name is there, and every placeholder it depends on is fed.
+
+    Args:
+        fed: the names of the placeholders that are fed.
+
+    Raises:
+        ModelError: it names the nearest operations, or the placeholder that lacks a value.
+    """
+    names = [node.name for node in graph_def.node]
+    if operation_name(name) not in names:
+        # The nearest have the longest beginning and end in common with what was asked for.
+        def common(other: str) -> int:
+            ends = os.path.commonprefix([name[::-1], other[::-1]])
+            return -len(os.path.commonprefix([name, other])) - len(ends)
+
+        raise ModelError(f"no such output: {name} (the nearest: {', '.join(sorted(names, key=common)[:3])})")
+    for node in _upstream(graph_def, [name], fed):
+        if node.op == "Placeholder":
+            raise ModelError(f"no value for the placeholder: {node.name} (give --feed {node.name}=...)")
+
+
+def feed_shape(node: Any, count: int) -> list[int]:
+    """Check 5: the shape in which `count` numbers fit a placeholder; the last unknown dimension takes what is left.
+
+    `[?, ?]` takes `[1, n]`, `[?, 10]` takes `[n / 10, 10]`, `[?]` takes `[n]`, `[]` takes one; an unknown rank takes
+    one number as `[]` and more as `[n]`.
+
+    Raises:
+        ModelError: the numbers do not fit.
+    """
+    dims = placeholder_dims(node)
+    if dims is None:
+        return [count] if count > 1 else []
+    row = math.prod(dim for dim in dims if dim >= 0)
+    if row == 0 or count % row or (-1 not in dims and count != row):
+        raise ModelError(
+            f"wrong number of values: {count} given, the placeholder {node.name} takes "
+            f"{'a multiple of ' if -1 in dims else ''}{row}"
+        )
+    unknown = max((i for i, dim in enumerate(dims) if dim < 0), default=None)
+    return [count // row if i == unknown else max(1, dim) for i, dim in enumerate(dims)]
+
+
+def row_shape(node: Any) -> list[int]:
+    """Check 5 for `--stdin`: the shape of one row, `[1, 1]` for `[?, ?]`, `[1, 10]` for `[?, 10]`."""
+    dims = placeholder_dims(node)
+    return [1] if dims is None else [abs(dim) for dim in dims]
+
+
+def counts_rows(node: Any) -> bool:
+    """Whether the first dimension of a placeholder is open, so that it takes a batch of rows."""
+    dims = placeholder_dims(node)
+    return dims is None or dims[:1] == [-1]
+
+
+def dtype_of(node: Any) -> np.dtype:
+    """A placeholder's type."""
+    return np.dtype(_dtype_name(node.attr["dtype"].type))
+
+
+def placeholder_dims(node: Any) -> list[int] | None:
+    """A placeholder's static shape, -1 where a dimension is open; None where the rank is."""
+    if "shape" not in node.attr or node.attr["shape"].shape.unknown_rank:
+        return None
+    return [max(-1, dim.size) for dim in node.attr["shape"].shape.dim]
+
+
+def check_shapes(graph_def: Any, shapes: Mapping[str, Sequence[int]], output: str, trust: bool = False) -> Any:
+    """Check 6: no operation's output has more than 16 Mi elements when the placeholders have these shapes.
+
+    TensorFlow's own shape inference says so, in a graph that nothing runs. With the feed's shape in the placeholder it
+    sees also what depends on the feed, which an open dimension would hide.
+
+    Args:
+        shapes: from the names of the placeholders that are fed to the shapes of their feeds.
+        output: the operation or tensor that will be fetched.
+
+    Returns:
+        The output's `tf.TensorShape`.
+
+    Raises:
+        ModelError: an output is too large, the fetched one is no number, or TensorFlow does not take the graph.
+    """
+    probe = tf.GraphDef()
+    probe.CopyFrom(graph_def)
+    for node in probe.node:
+        if node.name in shapes:
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape(shapes[node.name]).as_proto())
+    graph = import_graph(probe)
+    for operation in graph.get_operations():
+        for tensor in operation.outputs:
+            if (tensor.shape.num_elements() or 0) > MAX_ELEMENTS and not trust:
+                raise ModelError(
+                    f"refused graph: the output of node {operation.name} has {tensor.shape.num_elements()} elements "
+                    f"(at most {MAX_ELEMENTS})"
+                )
+    operation, index = graph.get_operation_by_name(operation_name(output)), output.partition(":")[2] or "0"
+    if not index.isdecimal() or int(index) >= len(operation.outputs):
+        raise ModelError(f"no such output: {output} ({operation.name} has {len(operation.outputs)})")
+    tensor = operation.outputs[int(index)]
+    if tensor.dtype.name not in ("float64", "float32", "bool") and not tensor.dtype.is_integer:
+        raise ModelError(f"refused graph: the output {output} is of type {tensor.dtype.name}, not of numbers or bool")
+    return tensor.shape
+
+
+def rows_a_run(graph_def: Any, name: str, shapes: Mapping[str, Sequence[int]], output: str, trust: bool = False) -> int:
+    """Check 6 for `--stdin`. Returns how many rows go into one run, 4,096 numbers together at most.
+
+    It is one where the first dimension of the placeholder or of the output does not count rows.
+    """
+    batch = max(1, MAX_BATCH // math.prod(shapes[name]))
+    if counts_rows(next(node for node in graph_def.node if node.name == name)):
+        shape = check_shapes(graph_def, {**shapes, name: [batch, *shapes[name][1:]]}, output, trust)
+        if shape.rank is None or shape.as_list()[:1] in ([batch], [None]):
+            return batch
+    check_shapes(graph_def, shapes, output, trust)
+    return 1
+
+
+def import_graph(graph_def: Any) -> Any:
+    """Imports a GraphDef into a `tf.Graph` of its own. Raises ModelError where TensorFlow does not take it."""
+    graph = tf.Graph()
+    try:
+        with graph.as_default():
+            tf.import_graph_def(graph_def, name="")
+    except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        raise ModelError(f"refused graph: {error}") from None
+    return graph

@@ -1,0 +1,67 @@
+"""TensorFlow in graph mode: `tf` is `tensorflow.compat.v1` with the behaviour of version 2 switched off.
+
+    from graph_mode import tf
+
+is what `import tensorflow.compat.v1 as tf` and `tf.disable_v2_behavior()` are, with two differences: TensorFlow is
+imported when a name of it is first used (it takes two seconds, which `--help` and a mistyped flag need not wait for),
+and its log lines stay off the terminal unless `TF_CPP_MIN_LOG_LEVEL` is set.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import types
+from collections.abc import Iterator
+
+# What TensorFlow 2.21 writes to standard error while its libraries load, before it has read any setting.
+LOG_NOISE = re.compile(
+    rb"[IW]\d{4} [\d:.]+ |WARNING: All log messages before absl|To enable the following instructions:"
+)
+
+
+@contextlib.contextmanager
+def without_log_noise() -> Iterator[None]:
+    """Filters descriptor 2 through a child process, so that a crash in between still shows its last words."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.close(writer)
+        with open(reader, "rb") as lines:
+            for line in lines:
+                if not LOG_NOISE.match(line):
+                    os.write(terminal, line)
+        os._exit(0)
+    os.dup2(writer, 2)
+    os.close(writer)
+    os.close(reader)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.waitpid(child, 0)
+
+
+class _TensorFlow(types.ModuleType):
+    """Becomes `tensorflow.compat.v1` when a name is first looked up in it."""
+
+    def __getattr__(self, name: str) -> object:
+        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+            import tensorflow.compat.v1 as tensorflow
+        else:
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # errors still come as exceptions
+            with without_log_noise():
+                import tensorflow.compat.v1 as tensorflow
+            tensorflow.logging.set_verbosity(tensorflow.logging.ERROR)
+        tensorflow.disable_v2_behavior()
+        self.__dict__.update(vars(tensorflow))
+        return getattr(tensorflow, name)
+
+
+tf = _TensorFlow("tensorflow.compat.v1")

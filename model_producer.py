@@ -1,0 +1,240 @@
+"""Trains y = slope * x + intercept in TensorFlow's graph mode and leaves behind what the consumers read.
+
+    python model_producer.py
+
+Reads   data/linear_regression.csv
+Writes  exported_graphs/  the graph as text (graphdef.pbtxt) and a list of its operations (get_operations.txt)
+        saved_model/      Saver checkpoints, the newest five
+        summaries/        slope, intercept and loss at every epoch, for TensorBoard
+"""
+
+import argparse
+import array
+import csv
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import command_line
+from graph_mode import tf
+
+NAME = "linear_regression"
+
+
+class Model(NamedTuple):
+    """A graph and what the training needs of it."""
+
+    g: Any  # tf.Graph
+    x_sample: Any  # placeholder, float64 [?, ?]
+    y_sample: Any  # placeholder, float64 [?, ?]
+    fetches: list[
+        Any
+    ]  # the training step; loss, slope and intercept, float64 scalars; the merged summaries, serialized
+    init: Any
+    saver: Any
+
+
+def load_sample(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the columns `x` and `y` of a CSV file.
+
+    Returns:
+        x and y, float64, shape `[1, n]` each.
+
+    Raises:
+        ValueError: a column is missing, a cell is not a finite number, or the points do not determine a line.
+    """
+    x, y = array.array("d"), array.array("d")
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.reader(file)
+        header = [name.strip() for name in next(rows, [])]
+        missing = [name for name in ("x", "y") if name not in header]
+        if missing:
+            raise ValueError(f"no column {missing[0]}: {path} (its first line names the columns: x,y)")
+        x_column, y_column = header.index("x"), header.index("y")
+        for row in filter(None, rows):
+            try:
+                point = float(row[x_column]), float(row[y_column])
+                valid = math.isfinite(point[0]) and math.isfinite(point[1])
+            except (ValueError, IndexError):
+                valid = False
+            if not valid:
+                raise ValueError(f"not two finite numbers: {','.join(row)} on line {rows.line_num} of {path}")
+            x.append(point[0])
+            y.append(point[1])
+    if len(x) < 2 or min(x) == max(x):
+        raise ValueError(f"too few points: {path} has {len(x)} rows, {len(set(x))} different x (a line takes two)")
+    return np.array(x)[np.newaxis], np.array(y)[np.newaxis]
+
+
+def draw_sample(seed: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Draws y = 1.5x - 3 + N(0, 0.005^2) at x = 0..99, as the tutorial of 2018 did. Shapes as of `load_sample`."""
+    x = np.arange(100, dtype=np.float64)[np.newaxis]
+    return x, 1.5 * x - 3 + np.random.default_rng(seed).normal(0, 0.005, x.shape)
+
+
+def build_graph(learning_rate: float) -> Model:
+    """Builds the model, its training and its Saver: 118 operations, listed in data/graph_nodes.txt."""
+    g = tf.Graph()
+    with g.as_default():
+        with tf.name_scope("inputs"):
+            x_sample = tf.placeholder(tf.float64, [None, None], name="x_sample")
+            y_sample = tf.placeholder(tf.float64, [None, None], name="y_sample")
+            tf.add_to_collection("inputs", x_sample)
+            tf.add_to_collection("inputs", y_sample)
+
+        with tf.variable_scope("model_variables"):
+            slope = tf.get_variable("slope", initializer=tf.constant(1.0, tf.float64))
+            intercept = tf.get_variable("intercept", initializer=tf.constant(1.0, tf.float64))
+            tf.summary.scalar("slope", slope)
+            tf.summary.scalar("intercept", intercept)
+            tf.summary.histogram("slope", slope)
+            tf.summary.histogram("intercept", intercept)
+
+        with tf.name_scope("linear_regression"):
+            y_calc = slope * x_sample + intercept
+            tf.add_to_collection("y_calc", y_calc)
+
+        with tf.name_scope("optimizer"):
+            loss = tf.reduce_sum((y_calc - y_sample) ** 2)
+            train_op = tf.train.AdagradOptimizer(learning_rate, initial_accumulator_value=0.1).minimize(loss)
+            tf.summary.scalar("loss", loss)
+            tf.summary.histogram("loss", loss)
+
+        summaries = tf.summary.merge_all()
+        init = tf.global_variables_initializer()
+        # Over the two variables alone: the consumers need no slots of the optimizer. Relative paths in the state file
+        # let the folder be moved.
+        saver = tf.train.Saver([slope, intercept], max_to_keep=5, save_relative_paths=True)
+    return Model(g, x_sample, y_sample, [train_op, loss, slope, intercept, summaries], init, saver)
+
+
+def export_graph(g: Any, folder: Path) -> None:
+    """Writes the graph as a GraphDef in text form, and its operations as `get_operations()` prints them."""
+    write_whole(folder / "graphdef.pbtxt", str(g.as_graph_def()))
+    write_whole(folder / "get_operations.txt", "".join(f"{operation!r}\n" for operation in g.get_operations()))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all: a reader sees the old one or the new one, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_earlier_run(checkpoints: Path, summaries: Path) -> None:
+    """Removes an earlier run's files, else its checkpoints could pass for this run's newest. First the state file:
+    without it no checkpoint counts, so a kill in between leaves nothing that misleads."""
+    for folder, pattern in (
+        (checkpoints, "checkpoint"),
+        (checkpoints, "checkpoint.tmp*"),
+        (checkpoints, f"{NAME}.ckpt-*"),
+        (summaries, "events.out.tfevents.*"),
+    ):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def print_line(line: str) -> None:
+    """Prints beside the progress bar. When the reader goes away (`| head`) the training goes on: its files matter."""
+    try:
+        tqdm.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def train(model: Model, x: np.ndarray, y: np.ndarray, epochs: int, every: int, folder: Path) -> None:
+    """Trains on the whole sample at every epoch; prints a line and saves a checkpoint every `every` epochs.
+
+    Args:
+        x, y: float64, shape `[1, n]`.
+        folder: where `saved_model` and `summaries` are.
+
+    Raises:
+        ValueError: the loss or a variable is no longer finite; the checkpoints saved so far are good.
+    """
+    prefix, last = folder / "saved_model" / f"{NAME}.ckpt", None
+    # Operations of this size are faster in the caller's thread than handed to TensorFlow's pool.
+    config = tf.ConfigProto(inter_op_parallelism_threads=-1)
+    summaries_folder = str(folder / "summaries" / NAME)
+    with (
+        tf.Session(graph=model.g, config=config) as session,
+        tf.summary.FileWriter(summaries_folder, model.g) as writer,
+    ):
+        session.run(model.init)
+        step = session.make_callable(model.fetches, [model.x_sample, model.y_sample])
+        for epoch in tqdm(range(epochs), unit=" epochs", leave=False, disable=None):
+            try:
+                # With reference variables: the loss before the step, the variables after it.
+                _, loss, slope, intercept, summaries = step(x, y)
+                finite = math.isfinite(loss) and math.isfinite(slope) and math.isfinite(intercept)
+            except tf.errors.InvalidArgumentError as error:
+                if "in summary histogram" not in str(error):
+                    raise
+                finite = False
+            if not finite:
+                good = f"the last good checkpoint is {last}" if last else "no checkpoint was saved"
+                raise ValueError(f"the loss is no longer finite: epoch {epoch} (lower --learning-rate; {good})")
+            writer.add_summary(summaries, epoch)
+            if epoch % every == 0:
+                last = model.saver.save(session, str(prefix), global_step=epoch)
+                print_line(f"epoch: {epoch}, loss: {loss}, slope: {slope}, intercept: {intercept}")
+
+
+def positive(kind: type) -> Any:
+    """A flag's type: a finite number above zero."""
+
+    def parse(text: str) -> Any:
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f"not above zero: {text}")
+        return number
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    sample = parser.add_mutually_exclusive_group()
+    sample.add_argument("--data", metavar="FILE", default="data/linear_regression.csv", help="a CSV file with x,y")
+    sample.add_argument(
+        "--random-sample",
+        metavar="SEED",
+        nargs="?",
+        type=int,
+        const=None,
+        default=argparse.SUPPRESS,
+        help="draw a sample around y = 1.5x - 3 instead; with a seed, always the same one",
+    )
+    parser.add_argument("--epochs", metavar="N", type=positive(int), default=2000, help="training steps")
+    parser.add_argument("--learning-rate", metavar="RATE", type=positive(float), default=0.8, help="Adagrad's")
+    parser.add_argument("--checkpoint-every", metavar="N", type=positive(int), default=100, help="epochs between two")
+    parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(), help="where the folders are made")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    random = "random_sample" in arguments
+    x, y = draw_sample(arguments.random_sample) if random else load_sample(arguments.data)
+    model = build_graph(arguments.learning_rate)
+    export_graph(model.g, arguments.output_dir / "exported_graphs")
+    remove_earlier_run(arguments.output_dir / "saved_model", arguments.output_dir / "summaries" / NAME)
+    train(model, x, y, arguments.epochs, arguments.checkpoint_every, arguments.output_dir)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,175 @@
+"""Rows of numbers: read from text, written as text, streamed from standard input to standard output.
+
+The grammar and the digits are the same in every language, so that the output of one consumer can be compared with
+another's byte for byte.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import TextIO
+
+import numpy as np
+
+NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf)", re.IGNORECASE | re.ASCII)
+PLAIN = b"0123456789+-.eE,\n"  # text of these alone holds nothing that float() takes beyond the grammar (`1_0`, ` 1`)
+CHUNK = 1 << 18  # bytes read at once, at most
+LONGEST_LINE = 1 << 24  # bytes
+
+
+def parse_numbers(text: str, dtype: np.dtype, where: str) -> np.ndarray:
+    """Reads comma-separated numbers.
+
+    Args:
+        text: such as `0,-1.5,1e-3,nan`.
+        dtype: float64 or float32; a number is rounded to it once, from its decimal digits.
+        where: names the place in the error: ` in --x`, ` on line 7`.
+
+    Returns:
+        An array of `dtype`, shape `[n]`, n at least 1.
+
+    Raises:
+        ValueError: a part is not a number, or is out of the type's range.
+    """
+    parts = text.split(",")
+    for part in parts:
+        if not NUMBER.fullmatch(part):
+            raise ValueError(f"not a number: {part}{where}")
+    numbers = _round(parts, dtype)
+    for i in np.flatnonzero(np.isinf(numbers)):
+        if "f" not in parts[i].lower():
+            raise ValueError(f"out of range for {dtype}: {parts[i]}{where if ' line ' in where else ''}")
+    return numbers
+
+
+def _round(parts: Sequence[str], dtype: np.dtype) -> np.ndarray:
+    """The numbers of `dtype` nearest to the decimal digits; infinite beyond its range.
+
+    By way of float64, a float32 is rounded twice. That is wrong only where the float64 lies midway between two
+    float32s and the digits do not; there the digits decide.
+    """
+    wide = np.array(list(map(float, parts)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = wide.astype(dtype)
+        # A float32's last bit is worth 2^29 of a float64's, or 2^-149 among the subnormals.
+        midway = (wide.view(np.uint64) & 0x1FFFFFFF == 0x10000000) | (np.abs(wide) * 2.0**149 % 1 == 0.5)
+    if dtype == np.float32:
+        for i in np.flatnonzero(midway):
+            digits, middle = Decimal(parts[i]), Decimal(float(wide[i]))
+            if digits != middle:
+                numbers[i] = np.float32(np.nextafter(wide[i], np.inf if digits > middle else -np.inf))
+    return numbers
+
+
+def format_numbers(array: np.ndarray) -> list[str]:
+    """The shortest digits that read back to the same value of the array's own type, a text an element.
+
+    An exponent stands only where it is below -4 or at least 21 (`-4.5`, `1499994026270459.2`, `1e-05`, `1e+21`). The
+    others are `-0`, `NaN`, `+Inf`, `-Inf`, `true` and `false`.
+    """
+    flat = array.ravel()
+    if array.dtype != np.float64:
+        return list(map(_format_number, map(str, flat), flat))
+    texts = list(map(repr, flat.tolist()))
+    joined = "\n".join([*texts, ""])
+    if ".0\n" in joined or "e+" in joined or "n" in joined:
+        texts = list(map(_format_number, texts, flat))
+    return texts
+
+
+def _format_number(text: str, number: np.generic) -> str:
+    """`text` holds the shortest digits, but with a `.0` behind whole numbers, and an exponent at other sizes."""
+    words = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf", "True": "true", "False": "false"}
+    if text in words:
+        return words[text]
+    if "e" in text and -5 < int(text.partition("e")[2]) < 21:
+        return np.format_float_positional(number, trim="-")
+    return text.removesuffix(".0")
+
+
+def stream(
+    descriptor: int,
+    output: TextIO,
+    run: Callable[[np.ndarray], np.ndarray],
+    dtype: np.dtype,
+    name: str,
+    row: int,
+    batch: int,
+) -> None:
+    """Reads rows, a line each, until the input ends, and writes the results of each, a line each, as they come.
+
+    Args:
+        descriptor: the file descriptor to read; what it has is calculated before it is waited for again.
+        output: takes the result lines, and is flushed as often as the input has nothing more to read.
+        run: from an array of `dtype`, shape `[n, row]`, n at most `batch`, to its results, shape `[n, ...]`.
+        dtype: float64 or float32.
+        name: the placeholder, for errors.
+        row: numbers in a line.
+        batch: rows in one call of `run`.
+
+    Raises:
+        ValueError: a line is not a row of numbers; the results of those before it have been written.
+    """
+    number = 1
+    for block in _read_blocks(descriptor):
+        text = block.decode(errors="replace")
+        plain = not block.translate(None, PLAIN)
+        lines = text.split("\n") if plain else [line.removesuffix("\r") for line in text.split("\n")]
+        if text.endswith("\n"):
+            lines.pop()
+        for i in range(0, len(lines), batch):
+            part = lines[i : i + batch]
+            values, error = _parse_rows(part, dtype, name, row, number, plain)
+            if len(values):
+                texts = format_numbers(results := run(values))
+                width = results.size // len(values)
+                if width != 1:
+                    texts = [",".join(texts[j : j + width]) for j in range(0, len(texts), width)]
+                output.write("\n".join(texts) + "\n")
+            if error:
+                output.flush()
+                raise error
+            number += len(part)
+        output.flush()
+
+
+def _read_blocks(descriptor: int) -> Iterator[bytes]:
+    """Whole lines, as many as there are to read."""
+    rest = bytearray()
+    while chunk := os.read(descriptor, CHUNK):
+        rest += chunk
+        end = rest.rfind(b"\n", len(rest) - len(chunk)) + 1
+        if end:
+            yield bytes(rest[:end])
+            del rest[:end]
+        elif len(rest) > LONGEST_LINE:
+            break
+    if rest:
+        yield bytes(rest)
+
+
+def _parse_rows(
+    lines: list[str], dtype: np.dtype, name: str, row: int, number: int, plain: bool
+) -> tuple[np.ndarray, ValueError | None]:
+    """The rows of `lines` up to the first wrong one, shape `[n, row]`, and what is wrong with that one."""
+    if plain and (row == 1 or all(line.count(",") == row - 1 for line in lines)):
+        try:
+            values = _round(lines if row == 1 else ",".join(lines).split(","), dtype)
+        except ValueError:
+            pass
+        else:
+            if np.isfinite(values).all():
+                return values.reshape(-1, row), None
+    values: list[np.ndarray] = []
+    for line_number, line in enumerate(lines, number):
+        try:
+            values.append(parse_numbers(line, dtype, f" on line {line_number}"))
+            if len(values[-1]) != row:
+                given = len(values.pop())
+                raise ValueError(
+                    f"wrong number of values: {given} given on line {line_number}, the placeholder {name} takes {row}"
+                )
+        except ValueError as error:
+            return np.array(values, dtype).reshape(-1, row), error
+    return np.array(values, dtype).reshape(-1, row), None
