@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-# Where a TensorFlow error stops speaking of the fault and begins to quote the graph and the Python source.
-QUOTES = re.compile(r"\n\t? ?\[\[|\n\nOriginal stack trace|\n\nErrors may have originated|\n\nCaused by")
+# What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
+QUOTES = re.compile(r"^Graph execution error:.*\nNode: '[^']*'\n|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -56,8 +56,8 @@ def one_line(error: object) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")
     else:
-        text = QUOTES.split(str(error), maxsplit=1)[0]
-        if isinstance(error, (LookupError, AttributeError, TypeError, MemoryError)):
+        text = QUOTES.sub("", str(error))
+        if isinstance(error, (KeyError, AttributeError, TypeError, MemoryError)):
             text = f"{type(error).__name__}: {text}"
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
@@ -76,12 +76,15 @@ def fail(message: object, status: int = 1) -> NoReturn:
 def exit_on_interrupt() -> None:
     """Makes Ctrl-C end the process at once with status 130, also while TensorFlow calculates or is being imported.
 
-    Python runs a signal's handler between two of its own instructions, so never during a long `session.run`; a thread
-    that waits for the signal does not depend on that.
+    A handler in Python runs only between two of Python's instructions, so not during a long `session.run`. The wake-up
+    descriptor is written to as the signal comes, and a thread can wait for that.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        threading.Thread(target=lambda: os._exit(130 if signal.sigwait({signal.SIGINT}) else 0), daemon=True).start()
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        threading.Thread(target=lambda: os._exit(130 * len(os.read(reader, 1))), daemon=True).start()
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -55,10 +55,12 @@ class _TensorFlow(types.ModuleType):
         if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
             import tensorflow.compat.v1 as tensorflow
         else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # errors still come as exceptions
+            # The libraries read the level while they load; errors still come as exceptions.
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
             with without_log_noise():
                 import tensorflow.compat.v1 as tensorflow
-            tensorflow.logging.set_verbosity(tensorflow.logging.ERROR)
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+            tensorflow.logging.set_verbosity(tensorflow.logging.FATAL)
         tensorflow.disable_v2_behavior()
         self.__dict__.update(vars(tensorflow))
         return getattr(tensorflow, name)

@@ -11,9 +11,11 @@ Writes  exported_graphs/  the graph as text (graphdef.pbtxt) and a list of its o
 import argparse
 import array
 import csv
+import errno
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ import command_line
 from graph_mode import tf
 
 NAME = "linear_regression"
+EVENT_FILES = "events.out.tfevents.*"
 
 
 class Model(NamedTuple):
@@ -59,7 +62,7 @@ def load_sample(path: str) -> tuple[np.ndarray, np.ndarray]:
         for row in filter(None, rows):
             try:
                 point = float(row[x_column]), float(row[y_column])
-                valid = math.isfinite(point[0]) and math.isfinite(point[1])
+                valid = all(map(math.isfinite, point)) and "_" not in row[x_column] + row[y_column]
             except (ValueError, IndexError):
                 valid = False
             if not valid:
@@ -129,6 +132,8 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -140,7 +145,7 @@ def remove_earlier_run(checkpoints: Path, summaries: Path) -> None:
         (checkpoints, "checkpoint"),
         (checkpoints, "checkpoint.tmp*"),
         (checkpoints, f"{NAME}.ckpt-*"),
-        (summaries, "events.out.tfevents.*"),
+        (summaries, EVENT_FILES),
     ):
         for path in folder.glob(pattern):
             path.unlink()
@@ -168,6 +173,7 @@ def train(model: Model, x: np.ndarray, y: np.ndarray, epochs: int, every: int, f
     prefix, last = folder / "saved_model" / f"{NAME}.ckpt", None
     # Operations of this size are faster in the caller's thread than handed to TensorFlow's pool.
     config = tf.ConfigProto(inter_op_parallelism_threads=-1)
+    threading.excepthook = lambda _: None  # what fails in the writer's thread is raised in this one too
     summaries_folder = str(folder / "summaries" / NAME)
     with (
         tf.Session(graph=model.g, config=config) as session,
@@ -181,7 +187,7 @@ def train(model: Model, x: np.ndarray, y: np.ndarray, epochs: int, every: int, f
                 _, loss, slope, intercept, summaries = step(x, y)
                 finite = math.isfinite(loss) and math.isfinite(slope) and math.isfinite(intercept)
             except tf.errors.InvalidArgumentError as error:
-                if "in summary histogram" not in str(error):
+                if "in histogram" not in str(error).lower():  # a histogram takes no NaN and no infinity
                     raise
                 finite = False
             if not finite:
@@ -191,19 +197,44 @@ def train(model: Model, x: np.ndarray, y: np.ndarray, epochs: int, every: int, f
             if epoch % every == 0:
                 last = model.saver.save(session, str(prefix), global_step=epoch)
                 print_line(f"epoch: {epoch}, loss: {loss}, slope: {slope}, intercept: {intercept}")
+    check_summaries(Path(summaries_folder), epochs - 1)
 
 
-def positive(kind: type) -> Any:
-    """A flag's type: a finite number above zero."""
+def check_summaries(folder: Path, last_step: int) -> None:
+    """Raises OSError where the event file lacks the last step: TensorFlow's writer passes over some failed writes."""
+    for path in folder.glob(EVENT_FILES):
+        step = -1
+        try:
+            for record in tf.io.tf_record_iterator(str(path)):
+                step = tf.Event.FromString(record).step
+        except tf.errors.DataLossError:
+            pass
+        if step != last_step:
+            raise OSError(
+                errno.EIO, f"the summaries end at step {step}, not at {last_step} (is the disk full?)", str(path)
+            )
 
-    def parse(text: str) -> Any:
-        number = kind(text)
-        if not 0 < number < math.inf:
-            raise argparse.ArgumentTypeError(f"not above zero: {text}")
-        return number
 
-    parse.__name__ = kind.__name__
-    return parse
+def count(text: str) -> int:
+    """The type of a flag that counts from one."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not above zero: {text}")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """The type of --learning-rate, which Adagrad holds as a float32."""
+    limits = np.finfo(np.float32)
+    if not float(limits.tiny) <= float(text) <= float(limits.max):
+        raise argparse.ArgumentTypeError(f"not a number above zero that a float32 holds: {text}")
+    return float(text)
+
+
+def seed(text: str) -> int:
+    """The type of --random-sample."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"below zero: {text}")
+    return int(text)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -214,14 +245,13 @@ def parse_arguments() -> argparse.Namespace:
         "--random-sample",
         metavar="SEED",
         nargs="?",
-        type=int,
-        const=None,
+        type=seed,
         default=argparse.SUPPRESS,
         help="draw a sample around y = 1.5x - 3 instead; with a seed, always the same one",
     )
-    parser.add_argument("--epochs", metavar="N", type=positive(int), default=2000, help="training steps")
-    parser.add_argument("--learning-rate", metavar="RATE", type=positive(float), default=0.8, help="Adagrad's")
-    parser.add_argument("--checkpoint-every", metavar="N", type=positive(int), default=100, help="epochs between two")
+    parser.add_argument("--epochs", metavar="N", type=count, default=2000, help="steps on the whole sample")
+    parser.add_argument("--learning-rate", metavar="RATE", type=rate, default=0.8, help="Adagrad's")
+    parser.add_argument("--checkpoint-every", metavar="N", type=count, default=100, help="epochs from one to the next")
     parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(), help="where the folders are made")
     return parser.parse_args()
 

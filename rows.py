@@ -54,8 +54,7 @@ def _round(parts: Sequence[str], dtype: np.dtype) -> np.ndarray:
         numbers = wide.astype(dtype)
         # A float32's last bit is worth 2^29 of a float64's, or 2^-149 among the subnormals.
         midway = (wide.view(np.uint64) & 0x1FFFFFFF == 0x10000000) | (np.abs(wide) * 2.0**149 % 1 == 0.5)
-    if dtype == np.float32:
-        for i in np.flatnonzero(midway):
+        for i in np.flatnonzero(midway & (dtype == np.float32)):
             digits, middle = Decimal(parts[i]), Decimal(float(wide[i]))
             if digits != middle:
                 numbers[i] = np.float32(np.nextafter(wide[i], np.inf if digits > middle else -np.inf))
@@ -118,6 +117,8 @@ def stream(
         lines = text.split("\n") if plain else [line.removesuffix("\r") for line in text.split("\n")]
         if text.endswith("\n"):
             lines.pop()
+        elif len(lines[-1]) > LONGEST_LINE:
+            raise ValueError(f"too long: line {number} has more than {LONGEST_LINE} bytes")
         for i in range(0, len(lines), batch):
             part = lines[i : i + batch]
             values, error = _parse_rows(part, dtype, name, row, number, plain)
@@ -135,16 +136,14 @@ def stream(
 
 
 def _read_blocks(descriptor: int) -> Iterator[bytes]:
-    """Whole lines, as many as there are to read."""
+    """Whole lines, as many as there are to read; the last may lack its end, and one that is too long is cut."""
     rest = bytearray()
-    while chunk := os.read(descriptor, CHUNK):
+    while len(rest) <= LONGEST_LINE and (chunk := os.read(descriptor, CHUNK)):
         rest += chunk
         end = rest.rfind(b"\n", len(rest) - len(chunk)) + 1
         if end:
             yield bytes(rest[:end])
             del rest[:end]
-        elif len(rest) > LONGEST_LINE:
-            break
     if rest:
         yield bytes(rest)
 

@@ -1,0 +1,76 @@
+"""Compares the producer's processor time with a bare script's: the same graph and steps, nothing written.
+
+    python benchmarks/producer.py
+
+Prints the median of each, taken in turn, with its spread, and the ratio of the medians.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BARE = """
+import csv
+import numpy as np
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+with open("data/linear_regression.csv") as file:
+    x, y = np.array([[float(row["x"]), float(row["y"])] for row in csv.DictReader(file)]).T[:, np.newaxis]
+with tf.Graph().as_default():
+    with tf.name_scope("inputs"):
+        x_sample = tf.placeholder(tf.float64, [None, None], name="x_sample")
+        y_sample = tf.placeholder(tf.float64, [None, None], name="y_sample")
+    with tf.variable_scope("model_variables"):
+        slope = tf.get_variable("slope", initializer=tf.constant(1.0, tf.float64))
+        intercept = tf.get_variable("intercept", initializer=tf.constant(1.0, tf.float64))
+        for summary in tf.summary.scalar, tf.summary.histogram:
+            summary("slope", slope)
+            summary("intercept", intercept)
+    with tf.name_scope("linear_regression"):
+        y_calc = slope * x_sample + intercept
+    with tf.name_scope("optimizer"):
+        loss = tf.reduce_sum((y_calc - y_sample) ** 2)
+        train_op = tf.train.AdagradOptimizer(0.8, initial_accumulator_value=0.1).minimize(loss)
+        tf.summary.scalar("loss", loss)
+        tf.summary.histogram("loss", loss)
+    summaries = tf.summary.merge_all()
+    init = tf.global_variables_initializer()
+    saver = tf.train.Saver([slope, intercept])
+    with tf.Session() as session:
+        session.run(init)
+        for _ in range(2000):
+            session.run([train_op, loss, slope, intercept, summaries], {x_sample: x, y_sample: y})
+"""
+
+
+def processor_seconds(command: list[str]) -> float:
+    """User and system time of a command that must succeed, its threads and children included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=7, help="runs of each (default: %(default)s)")
+    runs = parser.parse_args().runs
+    times: dict[str, list[float]] = {"bare script": [], "model_producer.py": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(runs):
+            times["bare script"].append(processor_seconds([sys.executable, "-c", BARE]))
+            command = [sys.executable, "model_producer.py", "--output-dir", folder]
+            times["model_producer.py"].append(processor_seconds(command))
+    for name, seconds in times.items():
+        print(f"{name:18} {statistics.median(seconds):.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
+    ratio = statistics.median(times["model_producer.py"]) / statistics.median(times["bare script"])
+    print(f"{'ratio':18} {ratio:.2f}    (target: at most 1.10)")
+
+
+if __name__ == "__main__":
+    main()

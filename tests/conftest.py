@@ -1,0 +1,104 @@
+"""Runs the programs as their users do, each in a process of its own."""
+
+import contextlib
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# The environment of somebody who has activated the environment that runs the tests.
+USER = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+USER |= {"VIRTUAL_ENV": sys.prefix, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["tensorflow.compat.v1"])
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # for the fork server, which imports TensorFlow as it is
+
+
+class Result(NamedTuple):
+    """What a program left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+def _main(words: list[str], folder: str, files: list[str]) -> None:
+    del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+    os.chdir(folder)
+    for descriptor, (file, mode) in enumerate(zip(files, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+        os.dup2(os.open(file, mode), descriptor)
+    sys.stdin, sys.stdout, sys.stderr = (open(i, "rw"[i > 0], closefd=False) for i in range(3))  # noqa: SIM115
+    sys.argv = words
+    sys.path.insert(0, os.path.dirname(words[0]))
+    runpy.run_path(words[0], run_name="__main__")
+
+
+@contextlib.contextmanager
+def start_program(*words: object, folder: Path = ROOT, stdin: str | bytes = "") -> Iterator[Any]:
+    """Starts a Python program of the repository in a process forked from one that has imported TensorFlow.
+
+    That is the program whole, from its command line to its exit status, but for the seconds of the import.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [Path(scratch, name) for name in ("in", "out", "err")]
+        for file in files:
+            file.touch()
+        files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+        program, *flags = map(str, words)
+        arguments = [str(ROOT / program), *flags], str(folder), list(map(str, files))
+        process = FORK_SERVER.Process(target=_main, args=arguments)
+        process.start()
+        process.output = lambda: [file.read_text(errors="replace") for file in files[1:]]
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.join()
+
+
+def run_program(*words: object, timeout: float = 120, **settings: Any) -> Result:
+    """Runs a program as `start_program` starts it, to its end."""
+    with start_program(*words, **settings) as process:
+        process.join(timeout)
+        assert process.exitcode is not None, f"{words} did not end within {timeout} s"
+        return Result(process.exitcode, *process.output())
+
+
+def run_command(command: str, folder: Path = ROOT, timeout: float = 300, **environment: str) -> Result:
+    """Runs a shell command as it is typed, with the Python of the tests first on the path."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=USER | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the producer ran and the freeze script after it. Tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    produced = run_command(f"python {ROOT}/model_producer.py --data {ROOT}/data/linear_regression.csv", folder)
+    assert (produced.status, produced.err) == (0, "")
+    (folder / "producer.out").write_text(produced.out)
+    frozen = run_command(f"{ROOT}/freeze_graph_linear_regression.sh", folder)
+    assert frozen == (0, "Converted 2 variables to const ops.\n", "")
+    return folder
+
+
+@pytest.fixture
+def consume(trained: Path) -> Callable[..., Result]:
+    """Runs `model_consumer.py` with these flags in the folder where the producer ran."""
+    return lambda *flags, **settings: run_program("model_consumer.py", *flags, **{"folder": trained} | settings)
