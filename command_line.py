@@ -59,7 +59,8 @@ def one_line(error: object) -> str:
         text = QUOTES.sub("", str(error))
         if isinstance(error, (KeyError, AttributeError, TypeError, MemoryError)):
             text = f"{type(error).__name__}: {text}"
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    text = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def warn(message: object) -> None:

@@ -4,9 +4,11 @@
 #
 #   ./freeze_graph_linear_regression.sh
 #
-# Reads   exported_graphs/graphdef.pbtxt (INPUT_GRAPH: a GraphDef, text or binary, or a .meta)
-#         saved_model/ (INPUT_CHECKPOINT: a folder or a prefix)
-# Writes  frozen_graphs/frozen_linear_regression.pb (OUTPUT_GRAPH) and the SHA256SUMS beside it
+# Environment variables say what else to freeze:
+#   INPUT_GRAPH       a GraphDef, text (.pbtxt) or binary, or a .meta; default exported_graphs/graphdef.pbtxt
+#   INPUT_CHECKPOINT  a folder or a prefix; default saved_model
+#   OUTPUT_GRAPH      default frozen_graphs/frozen_linear_regression.pb; its digest goes into the SHA256SUMS beside it
+#   OUTPUT_NODE       what is wanted of the graph; default linear_regression/add
 set -euo pipefail
 
 INPUT_GRAPH=${INPUT_GRAPH:-exported_graphs/graphdef.pbtxt}

@@ -200,10 +200,11 @@ def _check_constant(node: Any) -> None:
         raise ModelError(f"refused graph: Const {node.name} has no definite shape")
     declared = math.prod(dim.size for dim in dims)
     elements, content = getattr(tensor, ELEMENTS[dtype]), tensor.tensor_content
-    held = len(content) / tf.as_dtype(dtype).size if content and dtype != "string" else len(elements)
+    if content and (dtype == "string" or len(content) != declared * tf.as_dtype(dtype).size):
+        raise ModelError(f"refused graph: Const {node.name} holds {len(content)} bytes for {declared} elements")
     # Where a file holds fewer elements than the shape asks for, TensorFlow repeats the last.
-    if held > declared or (held < declared and (content or declared > MAX_SPLAT)):
-        raise ModelError(f"refused graph: Const {node.name} holds {held} elements, its shape asks for {declared}")
+    if not content and (len(elements) > declared or len(elements) < declared > MAX_SPLAT):
+        raise ModelError(f"refused graph: Const {node.name} holds {len(elements)} of {declared} elements")
     if tf.as_dtype(dtype).is_floating:
         if ELEMENTS[dtype] == "half_val":
             bits = np.frombuffer(content, np.uint16) if content else np.array(elements)
@@ -283,11 +284,12 @@ def check_output(graph_def: Any, name: str, fed: Iterable[str]) -> None:
         ModelError: it names the nearest operations, or the placeholder that lacks a value.
     """
     names = [node.name for node in graph_def.node]
-    if operation_name(name) not in names:
+    wanted = operation_name(name)
+    if wanted not in names:
         # The nearest have the longest beginning and end in common with what was asked for.
         def common(other: str) -> int:
-            ends = os.path.commonprefix([name[::-1], other[::-1]])
-            return -len(os.path.commonprefix([name, other])) - len(ends)
+            ends = os.path.commonprefix([wanted[::-1], other[::-1]])
+            return -len(os.path.commonprefix([wanted, other])) - len(ends)
 
         raise ModelError(f"no such output: {name} (the nearest: {', '.join(sorted(names, key=common)[:3])})")
     for node in _upstream(graph_def, [name], fed):
