@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 # What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
-QUOTES = re.compile(r"^Graph execution error:.*\nNode: '[^']*'\n|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
+QUOTES = re.compile(r"Graph execution error:.*\nNode: '[^']*'\n|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

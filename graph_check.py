@@ -47,7 +47,7 @@ OPERATIONS = frozenset(
 SAVED_MODEL_OPERATIONS = OPERATIONS.union(
     """
     Assign AssignVariableOp ReadVariableOp VarHandleOp VarIsInitializedOp Variable VariableV2
-    MergeV2Checkpoints Pack RestoreV2 SaveV2 ShardedFilename StringJoin
+    MergeV2Checkpoints Pack PlaceholderWithDefault RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin
     ParseExample ParseExampleV2
     HashTable HashTableV2 InitializeTable InitializeTableFromTextFile InitializeTableFromTextFileV2 InitializeTableV2
     LookupTableFind LookupTableFindV2 LookupTableSize LookupTableSizeV2

@@ -14,6 +14,7 @@ import signal
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 # What TensorFlow 2.21 writes to standard error while its libraries load, before it has read any setting.
 LOG_NOISE = re.compile(
@@ -67,3 +68,11 @@ class _TensorFlow(types.ModuleType):
 
 
 tf = _TensorFlow("tensorflow.compat.v1")
+
+
+def new_saved_model() -> Any:
+    """An empty SavedModel protocol buffer, a type that `tensorflow.compat.v1` does not have among its names."""
+    tf.GraphDef  # noqa: B018  (imports TensorFlow, so that the next line need not)
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return saved_model_pb2.SavedModel()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import command_line
 import graph_check
 from graph_check import ModelError
-from graph_mode import tf
+from graph_mode import new_saved_model, tf
 
 FROZEN_GRAPH, SAVED_MODEL, CHECKPOINT = "frozen graph", "SavedModel", "checkpoint"
 # The names under which a folder can hold a SavedModel, in the order in which the loader looks for them.
@@ -84,12 +84,10 @@ def read_saved_model(
         ModelError: it is refused; or it has no such tags, signature or key, and then those that it has are listed.
         OSError: a file cannot be read.
     """
-    from tensorflow.core.protobuf import saved_model_pb2
-
     path = next(p for name in SAVED_MODEL_FILES if os.path.exists(p := os.path.join(folder, name)))
     if path.endswith(".cpb"):
         raise ModelError(f"not a usable model file: {path} is a SavedModel in chunks, which nothing here checks")
-    saved_model = graph_check.parse(saved_model_pb2.SavedModel(), graph_check.read_file(path, trust), path)
+    saved_model = graph_check.parse(new_saved_model(), graph_check.read_file(path, trust), path)
     by_tags = {frozenset(graph.meta_info_def.tags): graph for graph in reversed(saved_model.meta_graphs)}
     meta_graph = by_tags.get(frozenset(tags))
     if meta_graph is None:

@@ -101,13 +101,19 @@ def test_newest_checkpoint(consume: Consume, line: Callable[[float], float]) -> 
     assert numbers(result.out) == [line(0), line(1), line(-1), line(2)]
 
 
-def test_as_a_user_types_it(trained: Path, consume: Consume) -> None:
+@pytest.mark.parametrize("model", ["saved_model", FROZEN, "saved"])
+def test_as_a_user_types_it(trained: Path, models: Path, consume: Consume, model: str) -> None:
     """In a process of its own, TensorFlow imported for real: not a word of its log reaches the terminal."""
-    result = run_command(f"python {ROOT}/model_consumer.py", trained)
-    assert result == consume()
-    loud = run_command(f"python {ROOT}/model_consumer.py", trained, TF_CPP_MIN_LOG_LEVEL="0")
-    assert (loud.status, loud.out) == (0, result.out)
-    assert "oneDNN" in loud.err, "the log is shown to those who ask for it"
+    path = models / model if model == "saved" else model
+    result = run_command(f"python {ROOT}/model_consumer.py --model {path}", trained)
+    assert result == consume("--model", path)
+    assert (result.status, result.err) == (0, "")
+
+
+def test_the_log_is_shown_to_those_who_ask_for_it(trained: Path, consume: Consume) -> None:
+    result = run_command(f"python {ROOT}/model_consumer.py", trained, TF_CPP_MIN_LOG_LEVEL="0")
+    assert (result.status, result.out) == (0, consume().out)
+    assert "oneDNN" in result.err
 
 
 def test_prefix_and_frozen_graph_agree(consume: Consume) -> None:

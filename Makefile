@@ -1,0 +1,56 @@
+# `make` alone lists the targets. Everything is made in this folder; the Python packages go into .venv.
+
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONPATH PYTHONHOME
+.DEFAULT_GOAL := help
+.PHONY: help venv run test test-slow bench clean
+
+help: ## list the targets
+	@echo "Usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: .venv/complete ## make the Python environment in .venv
+
+run: venv ## train, consume and freeze the model (30 seconds; minutes the first time, for the packages)
+	@echo "== python model_producer.py: train, and write exported_graphs, saved_model and summaries"
+	@python model_producer.py
+	@echo "== python model_consumer.py: restore the newest checkpoint and calculate"
+	@python model_consumer.py
+	@echo "== ./freeze_graph_linear_regression.sh: write frozen_graphs"
+	@./freeze_graph_linear_regression.sh
+	@echo "== python model_consumer.py --model frozen_graphs/frozen_linear_regression.pb: calculate with it"
+	@python model_consumer.py --model frozen_graphs/frozen_linear_regression.pb
+
+test: .venv/tests-complete ## run the tests (five minutes)
+	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+test-slow: .venv/tests-complete ## run the long tests: kills, full disks, TensorFlow 1.8
+	@python -m pytest -m slow
+
+bench: venv ## compare the producer's processor time with a bare script's
+	@python benchmarks/producer.py
+
+clean: ## remove all that the other targets made
+	rm -rf .venv .cache saved_model summaries frozen_graphs results exports exp_model *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# TensorFlow 2.21 has packages for Python 3.10 to 3.13.
+.venv/complete: requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: no $(PYTHON) (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "make: $$($(PYTHON) --version) does not fit (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; \
+	  exit 1; }
+	@echo "== making the Python environment .venv: TensorFlow and its packages, 2 GB on disk, a few minutes"
+	@rm -f $@ .venv/tests-complete
+	@$(PYTHON) -m venv .venv || { \
+	  echo "make: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PIP) install --requirement requirements.txt --editable .
+	@touch $@
+
+.venv/tests-complete: .venv/complete tests/requirements.txt
+	@echo "== adding what only the tests need"
+	@$(PIP) install --requirement tests/requirements.txt
+	@touch $@

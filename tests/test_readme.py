@@ -1,0 +1,223 @@
+"""Runs what the README shows, from top to bottom in a fresh copy of the repository, and compares the outputs."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import ROOT, run_command
+
+from graph_mode import tf
+
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+NUMBER = re.compile(r"(?<![\w./-])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*[\w])")
+
+
+class Step(NamedTuple):
+    """A command of the README and its output there."""
+
+    command: str
+    output: str
+
+
+def blocks(language: str, run: bool = True) -> list[str]:
+    """The texts of the code blocks in a language: of those that run, or of those that are marked not to."""
+    found = [match for match in BLOCK.finditer(README) if match["language"] == language]
+    return [match["text"] for match in found if (match["reason"] is None) == run]
+
+
+def steps() -> list[Step]:
+    """The commands of all console blocks that run, in order."""
+    found = []
+    for text in blocks("console"):
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append(Step(command, output))
+    return found
+
+
+def same(shown: str, printed: str) -> bool:
+    """Equal but for numbers, which may differ by 1e-9 (near zero absolutely); `...` stands for anything."""
+    pattern, values = "", []
+    position = 0
+    for match in NUMBER.finditer(shown):
+        pattern += re.escape(shown[position : match.start()]) + r"([-+]?\d[\d.e+-]*)"
+        values.append(match[0])
+        position = match.end()
+    pattern += re.escape(shown[position:])
+    found = re.fullmatch(pattern.replace(r"\.\.\.", r"(?:.*?)"), printed, re.DOTALL)
+    return found is not None and all(
+        shown == printed
+        if shown.lstrip("+-").isdigit()
+        else float(printed) == pytest.approx(float(shown), rel=1e-9, abs=1e-9)
+        for shown, printed in zip(values, found.groups(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "equal"),
+    [
+        ("loss: 1.5\n", "loss: 1.5000000001\n", True),
+        ("loss: 1.5\n", "loss: 1.50001\n", False),
+        ("[0.0012245789718652311 -3]", "[0.0012245789718652311 -3]", True),
+        ("[0.0012245789718652311 -3]", "[0.0012345789718652311 -3]", False),
+        ("118 nodes\n", "117 nodes\n", False),
+        ("a\n...\nb\n", "a\nx\ny\nb\n", True),
+        ("a\n...\nb\n", "a\nx\ny\nc\n", False),
+        ("done\n", "done\nmore\n", False),
+        ("done\n", "", False),
+    ],
+)
+def test_the_comparison(shown: str, printed: str, equal: bool) -> None:
+    assert same(shown, printed) is equal
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files that git has, or would have, and the environment of the one that runs this."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
+    for name in listed.splitlines():
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def walked(checkout: Path) -> list[tuple[Step, str]]:
+    """The commands of the README, each with what it printed here."""
+    printed = []
+    for step in steps():
+        result = run_command(step.command, checkout)
+        printed.append((step, result.out + result.err))
+    return printed
+
+
+def test_every_command_prints_what_the_readme_says(walked: list[tuple[Step, str]]) -> None:
+    for step, printed in walked:
+        assert same(step.output, printed), f"$ {step.command}\n{printed}"
+    assert len(walked) > 10
+
+
+def test_every_python_session_prints_what_the_readme_says(checkout: Path, walked: list[tuple[Step, str]]) -> None:
+    (checkout / "sessions.txt").write_text("\n".join(blocks("pycon")))
+    options = "-o doctest_optionflags='NUMBER ELLIPSIS' --doctest-glob=sessions.txt -p no:cacheprovider"
+    result = run_command(f"python -m pytest -q {options} sessions.txt", checkout)
+    assert result.status == 0, result.out
+    assert "1 passed" in result.out
+    assert sum(text.count(">>> ") for text in blocks("pycon")) > 15
+
+
+def test_blocks_that_do_not_run_are_these() -> None:
+    assert [text.split()[1:3] for text in blocks("console", run=False)] == [
+        ["git", "clone"],
+        ["make", "test"],
+        ["tensorboard", "--logdir"],
+    ]
+    assert {match["language"] for match in BLOCK.finditer(README)} == {"console", "pycon"}
+    assert README.count("\n```") == 2 * len(list(BLOCK.finditer(README))), "every fence belongs to a block"
+
+
+def test_table_of_file_sizes(checkout: Path, walked: list[tuple[Step, str]]) -> None:
+    rows = re.findall(r"`((?:exported|frozen)_graphs/\S+|saved_model/\S+)` \| (\d+) \|", README)
+    assert len(rows) == 6
+    for name, size in rows:
+        assert (checkout / name).stat().st_size == int(size), name
+
+
+def test_links_and_pictures_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def troubles(folder: Path) -> dict[str, object]:
+    """What makes TensorFlow give the errors of the section Troubleshooting."""
+    prefix = str(folder / "saved_model" / "linear_regression.ckpt-1900")
+    frozen = tf.GraphDef.FromString((folder / "frozen_graphs" / "frozen_linear_regression.pb").read_bytes())
+    unfrozen = tf.MetaGraphDef.FromString(Path(f"{prefix}.meta").read_bytes()).graph_def
+
+    def graph(graph_def: object = frozen) -> object:
+        with tf.Graph().as_default() as imported:
+            tf.import_graph_def(graph_def, name="")
+        return imported
+
+    def unknown_operation() -> None:
+        graph_def = tf.GraphDef()
+        graph_def.node.add(name="x", op="NotAnOperation")
+        graph(graph_def)
+
+    def calculate(graph_def: object) -> None:
+        with tf.Session(graph=graph(graph_def)) as session:
+            session.run("linear_regression/add:0", {"inputs/x_sample:0": [[0.1]]})
+
+    def freeze_a_tensor() -> None:
+        with tf.Session(graph=graph()) as session:
+            tf.graph_util.convert_variables_to_constants(session, frozen, ["y:0"])
+
+    def restore(path: str) -> None:
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.train.import_meta_graph(f"{prefix}.meta").restore(session, path)
+
+    return {
+        "Op type not registered '": unknown_operation,
+        "AssertionError: y:0 is not in graph": freeze_a_tensor,
+        "refers to an Operation, not a Tensor": lambda: graph().get_tensor_by_name("linear_regression/add"),
+        "IndexError: list index out of range": lambda: graph(unfrozen).get_collection("inputs")[0],
+        "Attempting to use uninitialized value model_variables/": lambda: calculate(unfrozen),
+        "perhaps your file is in a different file format and you need to use a different restore operator?": (
+            lambda: restore(f"{prefix}.data-00000-of-00001")
+        ),
+        "The passed save_path is not a valid checkpoint: /old/": lambda: restore(f"/old/{prefix}"),
+    }
+
+
+def test_troubles_are_quoted_to_the_letter(trained: Path) -> None:
+    section = README[README.index("## Troubleshooting") : README.index("## References")]
+    for message, cause in troubles(trained).items():
+        assert message in section
+        with pytest.raises(Exception) as error:  # noqa: PT011
+            cause()
+        assert message in f"{type(error.value).__name__}: {error.value}"
+    page = "No dashboards are active for the current data set."
+    assert page in section
+
+
+def test_float32_is_cast_in_silence_as_the_readme_says(trained: Path) -> None:
+    import numpy as np
+
+    frozen = tf.GraphDef.FromString((trained / "frozen_graphs" / "frozen_linear_regression.pb").read_bytes())
+    with tf.Graph().as_default(), tf.Session() as session:
+        (y,) = tf.import_graph_def(frozen, return_elements=["inputs/x_sample:0"])
+        x = session.run(tf.identity(y), {y: np.array([[0.1]], np.float32)})
+    assert x.dtype == np.float64
+    assert f"{x[0, 0]:.11f}" == "0.10000000149"
+
+
+def test_tensorboard_serves_the_summaries(trained: Path) -> None:
+    import json
+    import sys
+    import urllib.request
+
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from tensorboard_server import start_tensorboard
+    finally:
+        sys.path.pop(0)
+    with start_tensorboard(str(trained / "summaries")) as url:
+        with urllib.request.urlopen(f"{url}data/plugin/scalars/tags") as reply:
+            tags = json.load(reply)
+        with urllib.request.urlopen(f"{url}data/plugin/histograms/tags") as reply:
+            histograms = json.load(reply)
+    assert sorted(tags["linear_regression"]) == [
+        "model_variables/intercept_1",
+        "model_variables/slope_1",
+        "optimizer/loss",
+    ]
+    assert len(histograms["linear_regression"]) == 3
