@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+LONGEST_ERROR = 1000  # characters
 # What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
 QUOTES = re.compile(r"Graph execution error:.*\nNode: '[^']*'\n|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
 
@@ -60,6 +61,8 @@ def one_line(error: object) -> str:
         if isinstance(error, (KeyError, AttributeError, TypeError, MemoryError)):
             text = f"{type(error).__name__}: {text}"
     text = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    if len(text) > LONGEST_ERROR:
+        text = f"{text[: LONGEST_ERROR // 2]} ... {text[-LONGEST_ERROR // 2 :]}"
     return "".join(c if c.isprintable() else " " for c in text)
 
 

@@ -21,10 +21,15 @@ from graph_mode import tf
 
 MAX_BYTES = 256 << 20
 MAX_NODES = 20_000
+MAX_INPUTS = 1_000  # of one node
+MAX_EDGES = 100_000
 MAX_CHAIN = 1_000
+MAX_WINDOW = 1_024  # a stride, dilation, padding or side of a window
 MAX_SPLAT = 1 << 20  # elements of a constant that the file does not hold one by one
 MAX_ELEMENTS = 16 << 20  # elements of one operation's output
-MAX_BATCH = 4096  # numbers of --stdin in one run
+MAX_TOTAL = 64 << 20  # elements of all of them
+MAX_RANK = 254  # with more dimensions TensorFlow ends the process
+MAX_BATCH = 4_096  # numbers of --stdin in one run
 
 # Pure calculation: nothing here reads, writes, loops, calls, or allocates what a number in the graph says.
 OPERATIONS = frozenset(
@@ -60,6 +65,10 @@ CHECKPOINT_OPERATIONS = OPERATIONS.union(
     SaveV2 ScalarSummary Shape Tile VariableV2
     """.split()
 )
+# The inputs that say a shape or an axis. They must be constants, so that sizes are known before anything runs.
+SHAPE_INPUT = dict.fromkeys(
+    ("All", "Any", "ArgMax", "ArgMin", "ExpandDims", "Max", "Mean", "Min", "Pad", "Prod", "Reshape", "Sum"), 1
+) | {"ConcatV2": -1}
 # The dtypes that a constant may have, and the field of a TensorProto that holds its elements where they do not stand as
 # bytes in tensor_content.
 ELEMENTS = {
@@ -81,29 +90,33 @@ def read_file(path: str, trust: bool = False) -> bytes:
         ModelError: the file is refused.
         OSError: it cannot be read.
     """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"not a usable model file: {path} is not a regular file")
-    if status.st_size == 0:
+    data = read_regular(path, None if trust else MAX_BYTES, " (--trust lifts the limit)")
+    if not data:
         raise ModelError(f"not a usable model file: {path} is empty")
-    if status.st_size > MAX_BYTES and not trust:
-        raise ModelError(f"not a usable model file: {path} is larger than 256 MiB (--trust lifts the limit)")
-    with open(path, "rb") as file:
-        data = file.read()
     listed = listed_digest(path)
     if listed and listed != hashlib.sha256(data).hexdigest():
         raise ModelError(f"digest mismatch: {path} is not the file that SHA256SUMS lists (freeze it again)")
     return data
 
 
+def read_regular(path: str, limit: int | None = 1 << 20, hint: str = "") -> bytes:
+    """Reads a regular file of at most `limit` bytes: a FIFO would wait for ever. Raises ModelError or OSError."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"not a usable model file: {path} is not a regular file")
+    if limit is not None and status.st_size > limit:
+        raise ModelError(f"not a usable model file: {path} is larger than {limit >> 20} MiB{hint}")
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def listed_digest(path: str) -> str | None:
     """The SHA-256 digest that the `SHA256SUMS` beside a file lists for it, in hexadecimal; None where it lists none."""
     folder, name = os.path.split(path)
-    try:
-        with open(os.path.join(folder, "SHA256SUMS"), encoding="utf-8", errors="surrogateescape") as sums:
-            lines = sums.read(MAX_SPLAT).splitlines()
-    except FileNotFoundError:
+    sums = os.path.join(folder, "SHA256SUMS")
+    if not os.path.exists(sums):
         return None
+    lines = os.fsdecode(read_regular(sums)).splitlines()
     matches = (re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line) for line in lines)
     return next((match[1].lower() for match in matches if match and match[2] == name), None)
 
@@ -147,9 +160,16 @@ def check_graph(graph_def: Any, operations: Collection[str]) -> None:
                 f"operation not allowed: {node.op} in node {node.name} "
                 f"(--allow-op {node.op} accepts it, --trust accepts all)"
             )
+        if node.op in OPERATIONS and sum(not name.startswith("^") for name in node.input) > MAX_INPUTS:
+            raise ModelError(f"refused graph: node {node.name} has more than {MAX_INPUTS} inputs")
+        for name in ("strides", "dilations", "ksize", "explicit_paddings"):
+            if name in node.attr and any(not 0 <= size <= MAX_WINDOW for size in node.attr[name].list.i):
+                raise ModelError(f"refused graph: {name} of node {node.name} are not all from 0 to {MAX_WINDOW}")
         if node.op == "Const":
             _check_constant(node)
-    _check_chains(nodes)
+    if sum(len(node.input) for node in nodes) > MAX_EDGES:
+        raise ModelError(f"refused graph: its nodes have more than {MAX_EDGES} inputs together")
+    _check_edges(nodes)
 
 
 def check_writes_nothing(meta_graph: Any) -> None:
@@ -198,12 +218,15 @@ def _check_constant(node: Any) -> None:
         raise ModelError(f"refused graph: Const {node.name} is of type {dtype}")
     if tensor.tensor_shape.unknown_rank or any(dim.size < 0 for dim in dims):
         raise ModelError(f"refused graph: Const {node.name} has no definite shape")
+    if len(dims) > MAX_RANK:
+        raise ModelError(f"refused graph: Const {node.name} has {len(dims)} dimensions (at most {MAX_RANK})")
     declared = math.prod(dim.size for dim in dims)
     elements, content = getattr(tensor, ELEMENTS[dtype]), tensor.tensor_content
     if content and (dtype == "string" or len(content) != declared * tf.as_dtype(dtype).size):
         raise ModelError(f"refused graph: Const {node.name} holds {len(content)} bytes for {declared} elements")
     # Where a file holds fewer elements than the shape asks for, TensorFlow repeats the last.
-    if not content and (len(elements) > declared or len(elements) < declared > MAX_SPLAT):
+    most = MAX_SPLAT if dtype != "string" else len(elements)
+    if not content and (len(elements) > declared or len(elements) < declared > most):
         raise ModelError(f"refused graph: Const {node.name} holds {len(elements)} of {declared} elements")
     if tf.as_dtype(dtype).is_floating:
         if ELEMENTS[dtype] == "half_val":
@@ -224,8 +247,8 @@ def _dtype_name(number: int) -> str:
         return f"the unknown type {number}"
 
 
-def _check_chains(nodes: Sequence[Any]) -> None:
-    """TensorFlow walks some paths of a graph by recursion: a long chain overflows the stack, a cycle hangs it."""
+def _check_edges(nodes: Sequence[Any]) -> None:
+    """Inputs that are there, shapes from constants, no cycle, no chain: TensorFlow walks some paths by recursion."""
     position: dict[str, int] = {}
     for i, node in enumerate(nodes):
         if position.setdefault(node.name, i) != i:
@@ -237,6 +260,14 @@ def _check_chains(nodes: Sequence[Any]) -> None:
             if source is None:
                 raise ModelError(f"refused graph: the input {name} of node {node.name} is not in it")
             users[source].append(i)
+        shape = SHAPE_INPUT.get(node.op)
+        data = [name for name in node.input if not name.startswith("^")]
+        if shape is not None and len(data) > 1:
+            source = nodes[position[operation_name(data[shape])]]
+            if source.op in SAVED_MODEL_OPERATIONS and source.op != "Const":
+                raise ModelError(
+                    f"refused graph: node {node.name} takes a shape or an axis from node {source.name}, no Const"
+                )
     waiting = [len(node.input) for node in nodes]
     length = [1] * len(nodes)
     ready = [i for i, inputs in enumerate(waiting) if not inputs]
@@ -297,40 +328,6 @@ def check_output(graph_def: Any, name: str, fed: Iterable[str]) -> None:
             raise ModelError(f"no value for the placeholder: {node.name} (give --feed {node.name}=...)")
 
 
-def feed_shape(node: Any, count: int) -> list[int]:
-    """Check 5: the shape in which `count` numbers fit a placeholder; the last unknown dimension takes what is left.
-
-    `[?, ?]` takes `[1, n]`, `[?, 10]` takes `[n / 10, 10]`, `[?]` takes `[n]`, `[]` takes one; an unknown rank takes
-    one number as `[]` and more as `[n]`.
-
-    Raises:
-        ModelError: the numbers do not fit.
-    """
-    dims = placeholder_dims(node)
-    if dims is None:
-        return [count] if count > 1 else []
-    row = math.prod(dim for dim in dims if dim >= 0)
-    if row == 0 or count % row or (-1 not in dims and count != row):
-        raise ModelError(
-            f"wrong number of values: {count} given, the placeholder {node.name} takes "
-            f"{'a multiple of ' if -1 in dims else ''}{row}"
-        )
-    unknown = max((i for i, dim in enumerate(dims) if dim < 0), default=None)
-    return [count // row if i == unknown else max(1, dim) for i, dim in enumerate(dims)]
-
-
-def row_shape(node: Any) -> list[int]:
-    """Check 5 for `--stdin`: the shape of one row, `[1, 1]` for `[?, ?]`, `[1, 10]` for `[?, 10]`."""
-    dims = placeholder_dims(node)
-    return [1] if dims is None else [abs(dim) for dim in dims]
-
-
-def counts_rows(node: Any) -> bool:
-    """Whether the first dimension of a placeholder is open, so that it takes a batch of rows."""
-    dims = placeholder_dims(node)
-    return dims is None or dims[:1] == [-1]
-
-
 def dtype_of(node: Any) -> np.dtype:
     """A placeholder's type."""
     return np.dtype(_dtype_name(node.attr["dtype"].type))
@@ -344,7 +341,7 @@ def placeholder_dims(node: Any) -> list[int] | None:
 
 
 def check_shapes(graph_def: Any, shapes: Mapping[str, Sequence[int]], output: str, trust: bool = False) -> Any:
-    """Check 6: no operation's output has more than 16 Mi elements when the placeholders have these shapes.
+    """Check 6: with these shapes in the placeholders, no output has more than 16 Mi elements, nor all 64 Mi together.
 
     TensorFlow's own shape inference says so, in a graph that nothing runs. With the feed's shape in the placeholder it
     sees also what depends on the feed, which an open dimension would hide.
@@ -365,13 +362,8 @@ def check_shapes(graph_def: Any, shapes: Mapping[str, Sequence[int]], output: st
         if node.name in shapes:
             node.attr["shape"].shape.CopyFrom(tf.TensorShape(shapes[node.name]).as_proto())
     graph = import_graph(probe)
-    for operation in graph.get_operations():
-        for tensor in operation.outputs:
-            if (tensor.shape.num_elements() or 0) > MAX_ELEMENTS and not trust:
-                raise ModelError(
-                    f"refused graph: the output of node {operation.name} has {tensor.shape.num_elements()} elements "
-                    f"(at most {MAX_ELEMENTS})"
-                )
+    if not trust:
+        _check_sizes(graph, {node.name for node in _upstream(probe, [output])})
     operation, index = graph.get_operation_by_name(operation_name(output)), output.partition(":")[2] or "0"
     if not index.isdecimal() or int(index) >= len(operation.outputs):
         raise ModelError(f"no such output: {output} ({operation.name} has {len(operation.outputs)})")
@@ -381,13 +373,32 @@ def check_shapes(graph_def: Any, shapes: Mapping[str, Sequence[int]], output: st
     return tensor.shape
 
 
+def _check_sizes(graph: Any, used: Collection[str]) -> None:
+    total = 0
+    for operation in graph.get_operations():
+        output = f"refused graph: the output of node {operation.name}"
+        for tensor in operation.outputs:
+            elements = tensor.shape.num_elements()
+            if elements is None and operation.name in used:
+                raise ModelError(f"{output} has no definite shape")
+            if (elements or 0) > MAX_ELEMENTS:
+                raise ModelError(f"{output} has {elements} elements (at most {MAX_ELEMENTS})")
+            if (tensor.shape.rank or 0) > MAX_RANK:
+                raise ModelError(f"{output} has {tensor.shape.rank} dimensions (at most {MAX_RANK})")
+            if elements and operation.name in used:
+                total += elements
+    if total > MAX_TOTAL:
+        raise ModelError(f"refused graph: its outputs have {total} elements together (at most {MAX_TOTAL})")
+
+
 def rows_a_run(graph_def: Any, name: str, shapes: Mapping[str, Sequence[int]], output: str, trust: bool = False) -> int:
     """Check 6 for `--stdin`. Returns how many rows go into one run, 4,096 numbers together at most.
 
     It is one where the first dimension of the placeholder or of the output does not count rows.
     """
     batch = max(1, MAX_BATCH // math.prod(shapes[name]))
-    if counts_rows(next(node for node in graph_def.node if node.name == name)):
+    dims = placeholder_dims(next(node for node in graph_def.node if node.name == name))
+    if dims is None or dims[:1] == [-1]:
         shape = check_shapes(graph_def, {**shapes, name: [batch, *shapes[name][1:]]}, output, trust)
         if shape.rank is None or shape.as_list()[:1] in ([batch], [None]):
             return batch

@@ -43,13 +43,14 @@ def feed(model: Model, flags: argparse.Namespace) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, text, flag in texts:
         node = graph_check.find_placeholder(model.graph_def, name)
+        dims, dtype = graph_check.placeholder_dims(node), graph_check.dtype_of(node)
         if node.name in arrays:
             raise ValueError(f"fed twice: {node.name} in {flag}")
         if flags.stdin and name == model.input:
-            arrays[node.name] = np.zeros(graph_check.row_shape(node), graph_check.dtype_of(node))
+            arrays[node.name] = np.zeros(rows.row_shape(dims), dtype)
         else:
-            numbers = rows.parse_numbers(text, graph_check.dtype_of(node), f" in {flag}")
-            arrays[node.name] = numbers.reshape(graph_check.feed_shape(node, len(numbers)))
+            numbers = rows.parse_numbers(text, dtype, f" in {flag}")
+            arrays[node.name] = numbers.reshape(rows.feed_shape(dims, len(numbers), node.name))
     graph_check.check_output(model.graph_def, model.output, arrays)
     return arrays
 
@@ -112,9 +113,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--input",
         metavar="NAME",
-        help="operation or tensor; of a SavedModel the signature's key (default: inputs/x_sample)",
+        help="operation or tensor, of a SavedModel the signature's key; a checkpoint's collection inputs says it, "
+        "else the default is inputs/x_sample",
     )
-    parser.add_argument("--output", metavar="NAME", help="likewise (default: linear_regression/add)")
+    parser.add_argument("--output", metavar="NAME", help="likewise; the collection y_calc, else linear_regression/add")
     parser.add_argument("--tag", metavar="NAME", default="serve", help="of a SavedModel")
     parser.add_argument("--signature", metavar="NAME", default="serving_default", help="of a SavedModel")
     numbers = parser.add_mutually_exclusive_group()

@@ -9,7 +9,6 @@ state file (`checkpoint`) before the `.meta`: a process killed in between leaves
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import command_line
@@ -180,8 +179,8 @@ def _listed(folder: str) -> Iterator[str]:
     """The prefixes that a folder's state file lists, newest first."""
     from google.protobuf.text_encoding import CUnescape
 
-    state = Path(folder, "checkpoint")
-    listed = STATE_LINE.findall(state.read_bytes()) if state.exists() else []
+    state = os.path.join(folder, "checkpoint")
+    listed = STATE_LINE.findall(graph_check.read_regular(state)) if os.path.exists(state) else []
     for text in dict.fromkeys(listed[:1] + listed[:0:-1]):
         name = os.fsdecode(CUnescape(text.decode("ascii", "replace")))
         # TensorFlow's default is absolute paths, and the folder may have been moved since: its own files come first.
@@ -195,7 +194,11 @@ def missing_file(prefix: str) -> str | None:
     shard = re.compile(rf"{re.escape(name)}\.data-(\d{{5}})-of-(\d{{5}})")
     files = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
     shards = [match for file in files if (match := shard.fullmatch(file))]
-    if not shards or len(shards) != int(shards[0][2]):
+    if (
+        not shards
+        or len(shards) != int(shards[0][2])
+        or not all(os.path.isfile(f"{folder or '.'}/{s[0]}") for s in shards)
+    ):
         return ".data"
     return next((ending for ending in (".index", ".meta") if not os.path.isfile(prefix + ending)), None)
 

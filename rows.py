@@ -4,6 +4,7 @@ The grammar and the digits are the same in every language, so that the output of
 another's byte for byte.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,34 @@ def _round(parts: Sequence[str], dtype: np.dtype) -> np.ndarray:
             if digits != middle:
                 numbers[i] = np.float32(np.nextafter(wide[i], np.inf if digits > middle else -np.inf))
     return numbers
+
+
+def feed_shape(dims: Sequence[int] | None, count: int, name: str) -> list[int]:
+    """The shape in which `count` numbers fit a placeholder; the last open dimension takes what is left.
+
+    `[?, ?]` takes `[1, n]`, `[?, 10]` takes `[n / 10, 10]`, `[?]` takes `[n]`, `[]` takes one; an unknown rank takes
+    one number as `[]` and more as `[n]`.
+
+    Args:
+        dims: the placeholder's static shape, -1 where a dimension is open; None where the rank is.
+        name: the placeholder, for the error.
+
+    Raises:
+        ValueError: the numbers do not fit.
+    """
+    if dims is None:
+        return [count] if count > 1 else []
+    row = math.prod(dim for dim in dims if dim >= 0)
+    if row == 0 or count % row or (-1 not in dims and count != row):
+        takes = f"a multiple of {row}" if -1 in dims else f"{row}"
+        raise ValueError(f"wrong number of values: {count} given, the placeholder {name} takes {takes}")
+    last = max((i for i, dim in enumerate(dims) if dim < 0), default=None)
+    return [count // row if i == last else max(1, dim) for i, dim in enumerate(dims)]
+
+
+def row_shape(dims: Sequence[int] | None) -> list[int]:
+    """The shape of one row of `--stdin`: `[1, 1]` for a placeholder of `[?, ?]`, `[1, 10]` for `[?, 10]`."""
+    return [1] if dims is None else [abs(dim) for dim in dims]
 
 
 def format_numbers(array: np.ndarray) -> list[str]:

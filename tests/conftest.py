@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # The environment of somebody who has activated the environment that runs the tests.
-USER = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+USER = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "MAKE"))}
 USER |= {"VIRTUAL_ENV": sys.prefix, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["tensorflow.compat.v1"])

@@ -12,6 +12,7 @@ import pytest
 
 import graph_check
 import model_file
+import rows
 from graph_check import ModelError
 from graph_mode import tf
 
@@ -192,48 +193,13 @@ def test_constant_that_is_not_finite(bad: float) -> None:
     assert refusal(constant(2, [2], double_val=[1.7e308, -5e-324])) == ""
 
 
-def placeholder(shape: list[int | None] | None, dtype: str = "float64") -> Any:
-    """The NodeDef of a placeholder of that shape."""
+@pytest.mark.parametrize("shape", [[], [None], [None, 3], [2, None], None])
+def test_shape_of_a_placeholder(shape: list[int | None] | None) -> None:
     with tf.Graph().as_default() as graph:
-        tf.placeholder(dtype, shape, name="x")
-    return graph.as_graph_def().node[0]
-
-
-@pytest.mark.parametrize(
-    ("shape", "count", "fed"),
-    [
-        ([], 1, []),
-        ([None], 4, [4]),
-        ([None, None], 4, [1, 4]),
-        ([None, 2], 4, [2, 2]),
-        ([None, 4], 4, [1, 4]),
-        ([1, None], 4, [1, 4]),
-        ([2, None], 4, [2, 2]),
-        ([2, 2], 4, [2, 2]),
-        ([None, 2, 2], 8, [2, 2, 2]),
-        ([None, None, 2], 8, [1, 4, 2]),
-        (None, 1, []),
-        (None, 4, [4]),
-    ],
-)
-def test_feed_fits_the_placeholder(shape: list[int | None] | None, count: int, fed: list[int]) -> None:
-    assert graph_check.feed_shape(placeholder(shape), count) == fed
-
-
-@pytest.mark.parametrize(
-    ("shape", "count", "takes"),
-    [
-        ([], 2, "1"),
-        ([None, 10], 4, "a multiple of 10"),
-        ([4], 8, "4"),
-        ([2, None], 3, "a multiple of 2"),
-        ([0], 1, "0"),
-    ],
-)
-def test_feed_that_does_not_fit(shape: list[int | None], count: int, takes: str) -> None:
-    with pytest.raises(ModelError) as error:
-        graph_check.feed_shape(placeholder(shape), count)
-    assert str(error.value) == f"wrong number of values: {count} given, the placeholder x takes {takes}"
+        tf.placeholder(tf.float32, shape, name="x")
+    node = graph_check.find_placeholder(graph.as_graph_def(), "x")
+    assert graph_check.placeholder_dims(node) == (shape and [-1 if dim is None else dim for dim in shape])
+    assert graph_check.dtype_of(node) == "float32"
 
 
 def test_names_of_input_and_output() -> None:
@@ -302,6 +268,76 @@ def test_outputs_that_are_too_large() -> None:
     assert "elements (at most 16777216)" in shapes(lambda x: tf.matmul(x, x, transpose_a=True), [1, 4097])
 
 
+def test_shapes_that_only_running_would_tell() -> None:
+    def said(build: Callable[[Any], Any], *allowed: str) -> str:
+        with tf.Graph().as_default() as graph:
+            tf.identity(build(tf.placeholder(tf.float64, [None, None], name="x")), name="y")
+        return refusal(graph.as_graph_def(), graph_check.OPERATIONS.union(allowed))
+
+    computed = r"refused graph: node \w+ takes a shape or an axis from node \w+, no Const"
+    assert re.fullmatch(computed, said(lambda x: tf.reshape(x, tf.cast(tf.reduce_sum(x, 1), tf.int32))))
+    assert re.fullmatch(computed, said(lambda x: tf.pad(x, tf.cast(x, tf.int32))))
+    assert re.fullmatch(computed, said(lambda x: tf.expand_dims(x, tf.cast(tf.reduce_sum(x), tf.int32))))
+    assert said(lambda x: tf.reshape(x, [-1, 2])) == ""
+    # A shape taken from another tensor, as a layer that flattens does, is for those who allow the operations.
+    assert said(lambda x: tf.reshape(x, tf.shape(x)), "Shape") == ""
+    dynamic = shapes_with(lambda x: tf.reshape(x, tf.cast(tf.range(x[0, 0]), tf.int32)))
+    assert dynamic == "refused graph: the output of node range has no definite shape"
+
+
+def shapes_with(build: Callable[[Any], Any]) -> str:
+    """What check 6 says of a graph with operations that check 3 does not know."""
+    with tf.Graph().as_default() as graph:
+        tf.identity(build(tf.placeholder(tf.float64, [None, None], name="x")), name="y")
+    with pytest.raises(ModelError) as error:
+        graph_check.check_shapes(graph.as_graph_def(), {"x": [1, 1]}, "y")
+    return str(error.value)
+
+
+def test_more_dimensions_than_tensorflow_bears() -> None:
+    """255 of them end the process: in a constant, by Reshape, by one ExpandDims after the other."""
+
+    def deeper(x: Any) -> Any:
+        for _ in range(253):
+            x = tf.expand_dims(x, 0)
+        return x
+
+    said = "has 255 dimensions (at most 254)"
+    assert said in shapes(lambda x: tf.reshape(x, [1] * 255), [1, 1])
+    assert said in shapes(deeper, [1, 1])
+    assert refusal(constant(1, [1] * 255)) == "refused graph: Const c has 255 dimensions (at most 254)"
+
+
+def test_outputs_that_are_too_large_together() -> None:
+    def many(x: Any) -> Any:
+        return tf.add_n([tf.constant(float(i), tf.float64, [1024, 1024]) for i in range(70)]) * x[:1, :1]
+
+    with tf.Graph().as_default() as graph:
+        tf.identity(many(tf.placeholder(tf.float64, [None, None], name="x")), name="y")
+    with pytest.raises(ModelError, match=r"refused graph: its outputs have \d+ elements together \(at most 67108864\)"):
+        graph_check.check_shapes(graph.as_graph_def(), {"x": [1, 1]}, "y")
+
+
+def test_inputs_and_windows() -> None:
+    wide = line()
+    wide.node.add(name="sum", op="AddN", input=["slope"] * 1001)
+    assert refusal(wide) == "refused graph: node sum has more than 1000 inputs"
+    group = line()
+    group.node.add(name="init", op="NoOp", input=["^slope"] * 100_001)
+    assert refusal(group) == "refused graph: its nodes have more than 100000 inputs together"
+    for name in ("strides", "ksize", "dilations", "explicit_paddings"):
+        for size, said in ((1024, ""), (1025, "not"), (2**32, "not"), (-1, "not")):
+            window = line()
+            window.node.add(name="w", op="Conv2D").attr[name].list.i.extend([1, size])
+            expected = f"refused graph: {name} of node w are not all from 0 to 1024" if said else ""
+            assert refusal(window) == expected
+
+
+def test_repeated_string() -> None:
+    assert refusal(constant(7, [2], string_val=[b"a", b"b"])) == ""
+    assert refusal(constant(7, [1000], string_val=[b"a" * 1000])) == "refused graph: Const c holds 1 of 1000 elements"
+
+
 def test_rows_in_one_run() -> None:
     def rows_of(build: Callable[[Any], Any], shape: list[int | None], row: list[int]) -> int:
         with tf.Graph().as_default() as graph:
@@ -368,10 +404,10 @@ def test_every_length_and_every_byte() -> None:
             graph_def = graph_check.parse(tf.GraphDef(), candidate, "model.pb")
             graph_check.check_graph(graph_def, graph_check.OPERATIONS)
             node = graph_check.find_placeholder(graph_def, "inputs/x_sample")
-            fed = {"inputs/x_sample": graph_check.feed_shape(node, 4)}
+            fed = {"inputs/x_sample": rows.feed_shape(graph_check.placeholder_dims(node), 4, node.name)}
             graph_check.check_output(graph_def, "linear_regression/add", fed)
             graph_check.check_shapes(graph_def, fed, "linear_regression/add")
-        except ModelError as error:
+        except ValueError as error:
             assert str(error)  # noqa: PT017
         else:
             accepted += 1

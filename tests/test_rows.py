@@ -144,6 +144,43 @@ def _decimal(number: Fraction) -> str:
     return f"{digits[:-places]}.{digits[-places:]}"
 
 
+@pytest.mark.parametrize(
+    ("dims", "count", "fed"),
+    [
+        ([], 1, []),
+        ([-1], 4, [4]),
+        ([-1, -1], 4, [1, 4]),
+        ([-1, 2], 4, [2, 2]),
+        ([-1, 4], 4, [1, 4]),
+        ([1, -1], 4, [1, 4]),
+        ([2, -1], 4, [2, 2]),
+        ([2, 2], 4, [2, 2]),
+        ([-1, 2, 2], 8, [2, 2, 2]),
+        ([-1, -1, 2], 8, [1, 4, 2]),
+        (None, 1, []),
+        (None, 4, [4]),
+    ],
+)
+def test_feed_fits_the_placeholder(dims: list[int] | None, count: int, fed: list[int]) -> None:
+    assert rows.feed_shape(dims, count, "x") == fed
+
+
+@pytest.mark.parametrize(
+    ("dims", "count", "takes"),
+    [
+        ([], 2, "1"),
+        ([-1, 10], 4, "a multiple of 10"),
+        ([4], 8, "4"),
+        ([2, -1], 3, "a multiple of 2"),
+        ([0], 1, "0"),
+    ],
+)
+def test_feed_that_does_not_fit(dims: list[int], count: int, takes: str) -> None:
+    with pytest.raises(ValueError, match="wrong") as error:
+        rows.feed_shape(dims, count, "x")
+    assert str(error.value) == f"wrong number of values: {count} given, the placeholder x takes {takes}"
+
+
 def stream(data: bytes, dtype: np.dtype = FLOAT64, row: int = 1, batch: int = 4096) -> str:
     """Streams `data` through `2 * sum of the row`."""
     reader, writer = os.pipe()
