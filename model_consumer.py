@@ -84,7 +84,7 @@ def print_results(session: Any, model: Model, arrays: dict[str, np.ndarray]) -> 
     results = run(session, model, arrays)
     if model.kind == model_file.CHECKPOINT and (inputs := session.graph.get_collection("inputs")):
         print(inputs)
-    print(f"The calculation results : [{' '.join(rows.format_numbers(results))}]")
+    rows.write_results(sys.stdout, results)
 
 
 def stream_results(session: Any, model: Model, arrays: dict[str, np.ndarray], batch: int) -> None:

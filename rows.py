@@ -15,7 +15,7 @@ import numpy as np
 
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf)", re.IGNORECASE | re.ASCII)
 PLAIN = b"0123456789+-.eE,\n"  # text of these alone holds nothing that float() takes beyond the grammar (`1_0`, ` 1`)
-CHUNK = 1 << 18  # bytes read at once, at most
+CHUNK = 1 << 18  # bytes read at once, or results turned into text at once
 LONGEST_LINE = 1 << 24  # bytes
 
 
@@ -114,6 +114,16 @@ def _format_number(text: str, number: np.generic) -> str:
     if "e" in text and -5 < int(text.partition("e")[2]) < 21:
         return np.format_float_positional(number, trim="-")
     return text.removesuffix(".0")
+
+
+def write_results(output: TextIO, results: np.ndarray) -> None:
+    """Writes the results of `--x`, flat, on one line; a part at a time, for the text takes ten times their memory."""
+    flat = results.ravel()
+    parts = (" ".join(format_numbers(flat[i : i + CHUNK])) for i in range(0, len(flat), CHUNK))
+    output.write("The calculation results : [")
+    for i, part in enumerate(parts):
+        output.write(f" {part}" if i else part)
+    output.write("]\n")
 
 
 def stream(

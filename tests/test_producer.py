@@ -4,7 +4,6 @@ import math
 import os
 import random
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -359,7 +358,8 @@ def test_the_reader_of_its_lines_may_go_away(tmp_path: Path, trained: Path) -> N
 @pytest.mark.slow
 def test_tensorflow_1_8_reads_the_checkpoint(trained: Path) -> None:
     """The real thing, in an environment of its own: Python 3.6, TensorFlow 1.8."""
-    python = shutil.which("python3.6") or next(Path.home().glob(".pyenv/versions/3.6.*/bin/python3.6"), None)
+    candidates = [*map(str, Path.home().glob(".pyenv/versions/3.6.*/bin/python3.6")), "python3.6"]
+    python = next((name for name in candidates if run_command(f"{name} --version").status == 0), None)
     if python is None:
         pytest.skip("needs Python 3.6, the newest that TensorFlow 1.8 runs on")
     environment = ROOT / ".cache" / "tensorflow-1.8"

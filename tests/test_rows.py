@@ -94,6 +94,13 @@ def test_what_is_not_a_number(text: str) -> None:
     assert str(error.value) == f"not a number: {text} in --x"
 
 
+def test_results_line() -> None:
+    for count in (0, 1, 3, rows.CHUNK, 2 * rows.CHUNK + 1):
+        output = io.StringIO()
+        rows.write_results(output, np.arange(count).reshape(1, -1))
+        assert output.getvalue() == f"The calculation results : [{' '.join(map(str, range(count)))}]\n"
+
+
 def test_out_of_range() -> None:
     for text, dtype in (
         ("1e400", FLOAT64),
