@@ -172,20 +172,23 @@ def check_graph(graph_def: Any, operations: Collection[str]) -> None:
     _check_edges(nodes)
 
 
-def check_writes_nothing(meta_graph: Any) -> None:
-    """Check 3 for a graph that can save itself: neither loading it nor asking it for a result does.
+def check_loading(meta_graph: Any) -> None:
+    """Check 3 for a graph that can save itself: loading it does not.
 
     Raises:
         ModelError: it names the operation that would write.
     """
     roots = [meta_graph.saver_def.restore_op_name]
-    for name in ("saved_model_main_op", "legacy_init_op", "y_calc"):
-        roots += collection(meta_graph, name)
-    for signature in meta_graph.signature_def.values():
-        roots += [tensor.name for tensor in signature.outputs.values()]
+    roots += collection(meta_graph, "saved_model_main_op") + collection(meta_graph, "legacy_init_op")
+    if "__saved_model_init_op" in meta_graph.signature_def:
+        roots += [tensor.name for tensor in meta_graph.signature_def["__saved_model_init_op"].outputs.values()]
     for node in _upstream(meta_graph.graph_def, roots):
-        if node.op in ("SaveV2", "MergeV2Checkpoints"):
-            raise ModelError(f"refused graph: node {node.name} would write a file when the model is used")
+        _refuse_writing(node)
+
+
+def _refuse_writing(node: Any) -> None:
+    if node.op in ("SaveV2", "MergeV2Checkpoints"):
+        raise ModelError(f"refused graph: node {node.name} would write a file when the model is used")
 
 
 def collection(meta_graph: Any, name: str) -> list[str]:
@@ -306,7 +309,7 @@ def find_placeholder(graph_def: Any, name: str) -> Any:
 
 
 def check_output(graph_def: Any, name: str, fed: Iterable[str]) -> None:
-    """Check 4, the output: an operation of that name is there, and every placeholder it depends on is fed.
+    """Check 4, the output: an operation of that name is there, and all that it depends on is fed, and saves nothing.
 
     Args:
         fed: the names of the placeholders that are fed.
@@ -324,6 +327,7 @@ def check_output(graph_def: Any, name: str, fed: Iterable[str]) -> None:
 
         raise ModelError(f"no such output: {name} (the nearest: {', '.join(sorted(names, key=common)[:3])})")
     for node in _upstream(graph_def, [name], fed):
+        _refuse_writing(node)
         if node.op == "Placeholder":
             raise ModelError(f"no value for the placeholder: {node.name} (give --feed {node.name}=...)")
 

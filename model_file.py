@@ -93,7 +93,7 @@ def read_saved_model(
         raise ModelError(f"no such tag: {','.join(tags)} (the model has: {'; '.join(map(','.join, by_tags))})")
     if not trust:
         graph_check.check_graph(meta_graph.graph_def, graph_check.SAVED_MODEL_OPERATIONS.union(allow))
-        graph_check.check_writes_nothing(meta_graph)
+        graph_check.check_loading(meta_graph)
     if signature not in meta_graph.signature_def:
         present = ", ".join(sorted(meta_graph.signature_def)) or "none"
         raise ModelError(f"no such signature: {signature} (the model has: {present})")
@@ -135,7 +135,7 @@ def read_checkpoint(
     meta_graph = graph_check.parse(tf.MetaGraphDef(), graph_check.read_file(meta_path, trust), meta_path)
     if not trust:
         graph_check.check_graph(meta_graph.graph_def, graph_check.CHECKPOINT_OPERATIONS.union(allow))
-        graph_check.check_writes_nothing(meta_graph)
+        graph_check.check_loading(meta_graph)
     found = []
     for collection, flag, name in (("inputs", "--input", source), ("y_calc", "--output", target)):
         names = [name] if name else graph_check.collection(meta_graph, collection)

@@ -125,7 +125,7 @@ def export_graph(g: Any, folder: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Writes a text file whole or not at all: a reader sees the old one or the new one, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)

@@ -404,14 +404,17 @@ def test_refused_graphs(consume: Consume, models: Path, trained: Path) -> None:
     assert re.fullmatch(r"model_consumer\.py: not a GraphDef: saved_model/checkpoint: .+\n", text.err)
 
 
-def test_a_graph_that_writes_when_it_is_loaded(consume: Consume, checkpoints: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", ["save/restore_all", "linear_regression/add"])
+def test_a_graph_that_writes_when_it_is_used(consume: Consume, checkpoints: Path, tmp_path: Path, writer: str) -> None:
     meta_path = checkpoints / "linear_regression.ckpt-1900.meta"
     meta = tf.MetaGraphDef.FromString(meta_path.read_bytes())
-    restore = next(node for node in meta.graph_def.node if node.name == "save/restore_all")
+    restore = next(node for node in meta.graph_def.node if node.name == writer)
     restore.input.append("^save/SaveV2")
     meta_path.write_bytes(meta.SerializeToString())
     before = {path: path.read_bytes() for path in checkpoints.iterdir()}
-    error(consume(folder=tmp_path), "refused graph: node save/SaveV2 would write a file when the model is used")
+    said = "refused graph: node save/SaveV2 would write a file when the model is used"
+    error(consume(folder=tmp_path), said)
+    error(consume("--output", "linear_regression/add", folder=tmp_path), said)
     assert before == {path: path.read_bytes() for path in checkpoints.iterdir()}
 
 
