@@ -93,6 +93,11 @@ def exit_on_interrupt() -> None:
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 130 on Ctrl-C."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed by the caller (`<&-`): else the next file opened takes its number
+            while os.open(os.devnull, os.O_RDWR) < descriptor:
+                pass
+            setattr(sys, name, open(descriptor, "rw"[descriptor > 0], closefd=False))  # noqa: SIM115
     exit_on_interrupt()
     try:
         main()

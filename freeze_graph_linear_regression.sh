@@ -24,12 +24,13 @@ fail() {
     exit "${2:-1}"
 }
 
-case ${1-} in
--h | --help)
+case $*:$# in
+:0) ;;
+-h:1 | --help:1)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
-?*) fail "unknown argument: $1 (the settings are environment variables; --help lists them)" 2 ;;
+*) fail "unknown argument: $* (the settings are environment variables; --help lists them)" 2 ;;
 esac
 
 # 1. The Python of the active environment, or of .venv where none is active.
@@ -40,6 +41,7 @@ elif [[ -x $here/.venv/bin/python ]]; then
 else
     fail "no Python environment: $here/.venv (run make venv, or activate the environment that has TensorFlow)"
 fi
+command -v "$python" >/dev/null || fail "no Python in the active environment: ${VIRTUAL_ENV-}${CONDA_PREFIX-}"
 export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
 
 # 2. What there is to freeze.
@@ -65,8 +67,12 @@ END
 )
 
 # 3. Freeze, into a file that nobody reads yet.
+[[ $OUTPUT_GRAPH != -* ]] || OUTPUT_GRAPH=./$OUTPUT_GRAPH
 folder=$(dirname "$OUTPUT_GRAPH")
 name=$(basename "$OUTPUT_GRAPH")
+[[ $OUTPUT_GRAPH != */ && ! -d $OUTPUT_GRAPH ]] || fail "not a file: $OUTPUT_GRAPH is a folder (set OUTPUT_GRAPH)"
+[[ $name != *[\\$'\n']* ]] || fail "not a name for a file: $name (SHA256SUMS writes it otherwise; set OUTPUT_GRAPH)"
+[[ -f $folder/SHA256SUMS || ! -e $folder/SHA256SUMS ]] || fail "not a file: $folder/SHA256SUMS (remove it)"
 mkdir -p "$folder" 2>/dev/null || fail "cannot make the folder: $folder (set OUTPUT_GRAPH)"
 [[ -w $folder ]] || fail "cannot write: $folder (set OUTPUT_GRAPH)"
 frozen=$folder/.$name.$$ sums=$folder/.SHA256SUMS.$$ log=$folder/.log.$$
@@ -112,6 +118,6 @@ mv "$frozen" "$OUTPUT_GRAPH"
 if [[ -f $folder/SHA256SUMS ]]; then
     NAME=$name awk 'substr($0, 67) != ENVIRON["NAME"]' "$folder/SHA256SUMS" >"$sums"
 fi
-(cd "$folder" && sha256sum "$name") >>"$sums"
+(cd "$folder" && sha256sum -- "$name") >>"$sums"
 sync "$sums"
 mv "$sums" "$folder/SHA256SUMS"

@@ -116,7 +116,7 @@ def listed_digest(path: str) -> str | None:
     sums = os.path.join(folder, "SHA256SUMS")
     if not os.path.exists(sums):
         return None
-    lines = os.fsdecode(read_regular(sums)).splitlines()
+    lines = os.fsdecode(read_regular(sums)).split("\n")
     matches = (re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line) for line in lines)
     return next((match[1].lower() for match in matches if match and match[2] == name), None)
 
@@ -172,18 +172,41 @@ def check_graph(graph_def: Any, operations: Collection[str]) -> None:
     _check_edges(nodes)
 
 
-def check_loading(meta_graph: Any) -> None:
-    """Check 3 for a graph that can save itself: loading it does not.
+def check_loading(meta_graph: Any, folder: str) -> None:
+    """Check 3 for what loading runs: it writes nothing, restores from the model's own files, reads its own assets.
+
+    Args:
+        folder: of a SavedModel; its assets stand there.
 
     Raises:
-        ModelError: it names the operation that would write.
+        ModelError: it names the node or the file at fault.
     """
-    roots = [meta_graph.saver_def.restore_op_name]
+    saver = meta_graph.saver_def
+    roots = [saver.restore_op_name]
     roots += collection(meta_graph, "saved_model_main_op") + collection(meta_graph, "legacy_init_op")
     if "__saved_model_init_op" in meta_graph.signature_def:
         roots += [tensor.name for tensor in meta_graph.signature_def["__saved_model_init_op"].outputs.values()]
     for node in _upstream(meta_graph.graph_def, roots):
         _refuse_writing(node)
+    assets = {operation_name(asset.tensor_info.name): asset.filename for asset in _assets(meta_graph)}
+    for node in meta_graph.graph_def.node:
+        source = operation_name(node.input[0 if node.op == "RestoreV2" else 1]) if len(node.input) > 1 else ""
+        if node.op == "RestoreV2" and source != operation_name(saver.filename_tensor_name):
+            raise ModelError(f"refused graph: node {node.name} restores from a file that is not the model's")
+        if node.op.startswith("InitializeTableFromTextFile"):
+            if source not in assets or os.path.basename(assets[source]) != assets[source]:
+                raise ModelError(f"refused graph: node {node.name} reads a file that is not an asset of the model")
+            read_regular(os.path.join(folder, "assets", assets[source]), MAX_BYTES)
+
+
+def _assets(meta_graph: Any) -> Iterator[Any]:
+    """The AssetFileDefs, which TensorFlow 1.x's builder writes into a collection instead of the field made for them."""
+    yield from meta_graph.asset_file_def
+    if "saved_model_assets" in meta_graph.collection_def:
+        for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
+            asset = tf.MetaGraphDef().asset_file_def.add()
+            if packed.Unpack(asset):
+                yield asset
 
 
 def _refuse_writing(node: Any) -> None:
@@ -400,14 +423,15 @@ def rows_a_run(graph_def: Any, name: str, shapes: Mapping[str, Sequence[int]], o
 
     It is one where the first dimension of the placeholder or of the output does not count rows.
     """
-    batch = max(1, MAX_BATCH // math.prod(shapes[name]))
+    one = check_shapes(graph_def, shapes, output, trust)
     dims = placeholder_dims(next(node for node in graph_def.node if node.name == name))
-    if dims is None or dims[:1] == [-1]:
-        shape = check_shapes(graph_def, {**shapes, name: [batch, *shapes[name][1:]]}, output, trust)
-        if shape.rank is None or shape.as_list()[:1] in ([batch], [None]):
-            return batch
-    check_shapes(graph_def, shapes, output, trust)
-    return 1
+    batch = MAX_BATCH // math.prod(shapes[name])
+    if batch < 2 or (dims is not None and dims[:1] != [-1]):
+        return 1
+    many = check_shapes(graph_def, {**shapes, name: [batch, *shapes[name][1:]]}, output, trust)
+    if one.rank is None or many.rank is None:
+        return batch
+    return batch if (one.as_list()[:1], many.as_list()[:1]) in (([1], [batch]), ([None], [None])) else 1
 
 
 def import_graph(graph_def: Any) -> Any:

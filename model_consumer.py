@@ -62,21 +62,27 @@ def load_graph(model: Model) -> Any:
     # threads of TensorFlow's pool flush subnormal numbers to zero).
     config = tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1, allow_soft_placement=True)
     session = tf.Session(graph=graph, config=config)
-    with graph.as_default():
-        if model.kind == model_file.FROZEN_GRAPH:
-            tf.import_graph_def(model.proto, name="")
-        elif model.kind == model_file.SAVED_MODEL:
-            tf.saved_model.loader.load(session, model.proto.meta_info_def.tags, model.path)
-        else:
-            saver = tf.train.import_meta_graph(model.proto)
-            saver.restore(session, model.path)
+    try:
+        with graph.as_default():
+            if model.kind == model_file.FROZEN_GRAPH:
+                tf.import_graph_def(model.proto, name="")
+            elif model.kind == model_file.SAVED_MODEL:
+                tf.saved_model.loader.load(session, model.proto.meta_info_def.tags, model.path)
+            else:
+                saver = tf.train.import_meta_graph(model.proto)
+                saver.restore(session, model.path)
+    except Exception as error:
+        raise ValueError(f"cannot load: {model.path}: {command_line.one_line(error)}") from error
     return session
 
 
 def run(session: Any, model: Model, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Feeds the placeholders and fetches the output."""
     output = model.output if ":" in model.output else f"{model.output}:0"
-    return session.run(output, {f"{name}:0": array for name, array in arrays.items()})
+    try:
+        return session.run(output, {f"{name}:0": array for name, array in arrays.items()})
+    except tf.errors.OpError as error:
+        raise ValueError(f"cannot calculate: {output}: {command_line.one_line(error)}") from error
 
 
 def print_results(session: Any, model: Model, arrays: dict[str, np.ndarray]) -> None:

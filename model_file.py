@@ -93,7 +93,7 @@ def read_saved_model(
         raise ModelError(f"no such tag: {','.join(tags)} (the model has: {'; '.join(map(','.join, by_tags))})")
     if not trust:
         graph_check.check_graph(meta_graph.graph_def, graph_check.SAVED_MODEL_OPERATIONS.union(allow))
-        graph_check.check_loading(meta_graph)
+        graph_check.check_loading(meta_graph, folder)
     if signature not in meta_graph.signature_def:
         present = ", ".join(sorted(meta_graph.signature_def)) or "none"
         raise ModelError(f"no such signature: {signature} (the model has: {present})")
@@ -135,7 +135,7 @@ def read_checkpoint(
     meta_graph = graph_check.parse(tf.MetaGraphDef(), graph_check.read_file(meta_path, trust), meta_path)
     if not trust:
         graph_check.check_graph(meta_graph.graph_def, graph_check.CHECKPOINT_OPERATIONS.union(allow))
-        graph_check.check_loading(meta_graph)
+        graph_check.check_loading(meta_graph, os.path.dirname(prefix))
     found = []
     for collection, flag, name in (("inputs", "--input", source), ("y_calc", "--output", target)):
         names = [name] if name else graph_check.collection(meta_graph, collection)
@@ -182,7 +182,10 @@ def _listed(folder: str) -> Iterator[str]:
     state = os.path.join(folder, "checkpoint")
     listed = STATE_LINE.findall(graph_check.read_regular(state)) if os.path.exists(state) else []
     for text in dict.fromkeys(listed[:1] + listed[:0:-1]):
-        name = os.fsdecode(CUnescape(text.decode("ascii", "replace")))
+        try:
+            name = os.fsdecode(CUnescape(text.decode("ascii")))
+        except ValueError:  # not what TensorFlow writes
+            continue
         # TensorFlow's default is absolute paths, and the folder may have been moved since: its own files come first.
         here, there = os.path.join(folder, os.path.basename(name)), os.path.join(folder, name)
         yield there if missing_file(here) and not missing_file(there) else here

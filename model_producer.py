@@ -35,9 +35,7 @@ class Model(NamedTuple):
     g: Any  # tf.Graph
     x_sample: Any  # placeholder, float64 [?, ?]
     y_sample: Any  # placeholder, float64 [?, ?]
-    fetches: list[
-        Any
-    ]  # the training step; loss, slope and intercept, float64 scalars; the merged summaries, serialized
+    fetches: list[Any]  # the training step; loss, slope, intercept (float64 scalars); the summaries, serialized
     init: Any
     saver: Any
 
@@ -52,6 +50,9 @@ def load_sample(path: str) -> tuple[np.ndarray, np.ndarray]:
         ValueError: a column is missing, a cell is not a finite number, or the points do not determine a line.
     """
     x, y = array.array("d"), array.array("d")
+    if not os.path.exists(path):
+        raise ValueError(f"no data: {path} (give --data FILE, or --random-sample)")
+    csv.field_size_limit(sys.maxsize)
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.reader(file)
         header = [name.strip() for name in next(rows, [])]
@@ -175,6 +176,8 @@ def train(model: Model, x: np.ndarray, y: np.ndarray, epochs: int, every: int, f
     config = tf.ConfigProto(inter_op_parallelism_threads=-1)
     threading.excepthook = lambda _: None  # what fails in the writer's thread is raised in this one too
     summaries_folder = str(folder / "summaries" / NAME)
+    for path in (prefix.parent, Path(summaries_folder)):
+        path.mkdir(parents=True, exist_ok=True)
     with (
         tf.Session(graph=model.g, config=config) as session,
         tf.summary.FileWriter(summaries_folder, model.g) as writer,
@@ -211,14 +214,18 @@ def check_summaries(folder: Path, last_step: int) -> None:
             pass
         if step != last_step:
             raise OSError(
-                errno.EIO, f"the summaries end at step {step}, not at {last_step} (is the disk full?)", str(path)
+                errno.EIO,
+                f"the summaries end at step {step}, not at {last_step} (a full disk, or a second producer here?)",
+                str(path),
             )
 
 
 def count(text: str) -> int:
     """The type of a flag that counts from one."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"not above zero: {text}")
+    if not text.lstrip("-").isdecimal():
+        raise ValueError
+    if not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"not from 1 to {(1 << 31) - 1}: {text}")
     return int(text)
 
 

@@ -39,24 +39,22 @@ def test_holds_the_calculation_alone(trained: Path) -> None:
     }
 
 
-def test_digest(copy: Path) -> None:
-    sums = copy / "frozen_graphs" / "SHA256SUMS"
-    digest = hashlib.sha256((copy / FROZEN).read_bytes()).hexdigest()
-    assert sums.read_text() == f"{digest}  frozen_linear_regression.pb\n"
-    assert run_command("cd frozen_graphs && sha256sum -c SHA256SUMS", copy).status == 0
-    other = f"{'0' * 64}  other frozen_linear_regression.pb\n"
-    sums.write_text(other + f"{'1' * 64}  frozen_linear_regression.pb\n")
-    assert freeze(copy).status == 0
-    assert sums.read_text() == other + f"{digest}  frozen_linear_regression.pb\n", "others' entries stay"
-    assert {path.name for path in (copy / "frozen_graphs").iterdir()} == {"SHA256SUMS", "frozen_linear_regression.pb"}
+def test_digest(trained: Path) -> None:
+    digest = hashlib.sha256((trained / FROZEN).read_bytes()).hexdigest()
+    assert (trained / "frozen_graphs" / "SHA256SUMS").read_text() == f"{digest}  frozen_linear_regression.pb\n"
+    assert run_command("cd frozen_graphs && sha256sum -c SHA256SUMS", trained).status == 0
+    assert {path.name for path in (trained / "frozen_graphs").iterdir()} == {
+        "SHA256SUMS",
+        "frozen_linear_regression.pb",
+    }
 
 
 def test_settings_of_the_environment(copy: Path) -> None:
     checkpoint = "saved_model/linear_regression.ckpt-1500"
-    settings = {"INPUT_GRAPH": f"{checkpoint}.meta", "INPUT_CHECKPOINT": checkpoint, "OUTPUT_GRAPH": "a b/c/model.pb"}
+    settings = {"INPUT_GRAPH": f"{checkpoint}.meta", "INPUT_CHECKPOINT": checkpoint, "OUTPUT_GRAPH": "-a b/c/model.pb"}
     result = freeze(copy, **settings, OUTPUT_NODE="linear_regression/mul")
     assert result == (0, "Converted 1 variables to const ops.\n", "")
-    graph_def = tf.GraphDef.FromString((copy / "a b" / "c" / "model.pb").read_bytes())
+    graph_def = tf.GraphDef.FromString((copy / "-a b" / "c" / "model.pb").read_bytes())
     (constant,) = (tf.make_ndarray(node.attr["value"].tensor) for node in graph_def.node if node.op == "Const")
     assert constant == tf.train.load_checkpoint(str(copy / checkpoint)).get_tensor("model_variables/slope")
     graph_def = tf.MetaGraphDef.FromString((copy / f"{checkpoint}.meta").read_bytes()).graph_def
@@ -66,10 +64,15 @@ def test_settings_of_the_environment(copy: Path) -> None:
 
 def test_freezes_the_newest_complete_checkpoint(copy: Path) -> None:
     (copy / "saved_model" / "linear_regression.ckpt-1900.index").unlink()
+    sums = copy / "frozen_graphs" / "SHA256SUMS"
+    other = f"{'0' * 64}  other frozen_linear_regression.pb\n"
+    sums.write_text(other + sums.read_text())
     result = freeze(copy)
     assert result.status == 0
     said = "incomplete checkpoint: saved_model/linear_regression.ckpt-1900 has no .index file"
     assert result.err == f"{SCRIPT.name}: {said} (using saved_model/linear_regression.ckpt-1800)\n"
+    digest = hashlib.sha256((copy / FROZEN).read_bytes()).hexdigest()
+    assert sums.read_text() == other + f"{digest}  frozen_linear_regression.pb\n", "others' entries stay"
     graph_def = tf.GraphDef.FromString((copy / FROZEN).read_bytes())
     values = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in graph_def.node if node.op == "Const"}
     reader = tf.train.load_checkpoint(str(copy / "saved_model" / "linear_regression.ckpt-1800"))
@@ -86,6 +89,11 @@ def test_freezes_the_newest_complete_checkpoint(copy: Path) -> None:
             "no checkpoint: nothing (run python model_producer.py first, or set INPUT_CHECKPOINT)",
         ),
         ({"INPUT_CHECKPOINT": "summaries"}, "no complete checkpoint: summaries (run python model_producer.py first)"),
+        ({"OUTPUT_GRAPH": "summaries"}, "not a file: summaries is a folder (set OUTPUT_GRAPH)"),
+        (
+            {"OUTPUT_GRAPH": "a\\b.pb"},
+            "not a name for a file: a\\b.pb (SHA256SUMS writes it otherwise; set OUTPUT_GRAPH)",
+        ),
         ({"OUTPUT_GRAPH": "producer.out/model.pb"}, "cannot make the folder: producer.out (set OUTPUT_GRAPH)"),
         (
             {"OUTPUT_NODE": "y"},
@@ -111,7 +119,8 @@ def test_bad_graph_and_checkpoint(copy: Path) -> None:
 
 
 def test_flags_are_refused_and_help_is_given() -> None:
-    assert run_command(f"{SCRIPT} --frozen").status == 2
+    for words in ("--frozen", "''", "'' x"):
+        assert run_command(f"{SCRIPT} {words}").status == 2
     shown = run_command(f"{SCRIPT} --help")
     assert shown.status == 0
     for setting in ("INPUT_GRAPH", "INPUT_CHECKPOINT", "OUTPUT_GRAPH", "OUTPUT_NODE"):
