@@ -238,7 +238,7 @@ def test_stops_at_the_first_loss_that_is_not_finite(tmp_path: Path, sample: str,
     consumed = run_program("model_consumer.py", "--x", "0", folder=tmp_path)
     if epoch == "0":
         assert kept == "no checkpoint was saved"
-        missing = "no model: saved_model (run python model_producer.py first, or give --model)"
+        missing = "no complete checkpoint: saved_model (run python model_producer.py first)"
         assert consumed.err == f"model_consumer.py: {missing}\n"
     else:
         assert kept == f"the last good checkpoint is saved_model/linear_regression.ckpt-{int(epoch) - 1}"
