@@ -361,7 +361,8 @@ def test_the_reader_of_its_lines_may_go_away(tmp_path: Path, trained: Path) -> N
 @pytest.mark.slow
 def test_tensorflow_1_8_reads_the_checkpoint(trained: Path) -> None:
     """The real thing, in an environment of its own: Python 3.6, TensorFlow 1.8."""
-    candidates = [*map(str, Path.home().glob(".pyenv/versions/3.6.*/bin/python3.6")), "python3.6"]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [*map(str, pyenv.glob("versions/3.6.*/bin/python3.6")), "python3.6"]
     python = next((name for name in candidates if run_command(f"{name} --version").status == 0), None)
     if python is None:
         pytest.skip("needs Python 3.6, the newest that TensorFlow 1.8 runs on")
