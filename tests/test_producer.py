@@ -1,13 +1,16 @@
 """The producer: the published run, what it writes, and what bad input gets."""
 
+import fcntl
 import math
 import os
+import pty
 import random
 import re
 import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -356,6 +359,16 @@ def test_the_reader_of_its_lines_may_go_away(tmp_path: Path, trained: Path) -> N
     result = run_command(command, tmp_path)
     assert result == (0, (trained / "producer.out").read_text().splitlines(keepends=True)[0], "")
     assert (tmp_path / "saved_model" / "linear_regression.ckpt-1900.meta").exists(), "the training went on"
+
+
+def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
+    """Elsewhere standard error stays empty, as the other tests see."""
+    terminal, standard_error = pty.openpty()
+    fcntl.ioctl(standard_error, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
+    command = [sys.executable, str(ROOT / "model_producer.py"), "--epochs", "301", "--output-dir", str(tmp_path)]
+    out = subprocess.check_output(command, cwd=ROOT, env=USER, stderr=standard_error, text=True)
+    assert len(table(out)) == 4, "the lines go to standard output, whole"
+    assert "/301 [" in os.read(terminal, 1 << 16).decode()
 
 
 @pytest.mark.slow
