@@ -1,0 +1,89 @@
+// Package quiet keeps TensorFlow's log lines off the terminal, unless TF_CPP_MIN_LOG_LEVEL is set.
+//
+// TensorFlow writes its first lines while its library loads: before main, and before it has read any setting. So on
+// Linux a function that runs earlier still points descriptor 2 at a child process, which lets through all that is no
+// log line; the last words of a crash still come. os.Stderr is the terminal itself. On other systems the lines stay.
+package quiet
+
+/*
+#ifdef __linux__
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int terminal = 2;
+static pid_t child;
+
+// FATAL lines are the last words of a process that aborts. All else that TensorFlow logs comes as an error, too.
+static int is_log(const char *line) {
+	return (strchr("IWE", line[0]) && strspn(line + 1, "0123456789") == 4) ||
+		strstr(line, "WARNING: All log messages before absl") == line ||
+		strstr(line, "To enable the following instructions:") == line;
+}
+
+// Runs in the child until nobody holds the other end of the pipe any more.
+static void filter(FILE *lines) {
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t length;
+	while ((length = getline(&line, &size, lines)) > 0)
+		if (!is_log(line) && write(terminal, line, length) != length)
+			break;
+	_exit(0);
+}
+
+static void start(int argc, char **argv, char **environment) {
+	int ends[2];
+	(void)argc, (void)argv;
+	// getenv knows nothing yet.
+	for (; *environment; environment++)
+		if (strstr(*environment, "TF_CPP_MIN_LOG_LEVEL=") == *environment)
+			return;
+	if (pipe(ends) != 0)
+		return;
+	terminal = dup(2);
+	if (terminal >= 0 && (child = fork()) >= 0) {
+		if (child == 0) {
+			signal(SIGINT, SIG_IGN);
+			close(0), close(1), close(2), close(ends[1]);
+			filter(fdopen(ends[0], "r"));
+		}
+		dup2(ends[1], 2);
+	} else {
+		terminal = 2;
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
+// The linker puts this in the list of what runs before the libraries are initialized.
+__attribute__((section(".preinit_array"), used)) static void (*const at_start)(int, char **, char **) = start;
+
+static void stop(void) {
+	if (child > 0) {
+		dup2(terminal, 2);
+		waitpid(child, NULL, 0);
+	}
+}
+#else
+static int terminal = 2;
+static void stop(void) {}
+#endif
+
+static int get_terminal(void) { return terminal; }
+*/
+import "C"
+
+import "os"
+
+func init() {
+	os.Stderr = os.NewFile(uintptr(C.get_terminal()), "/dev/stderr")
+}
+
+// Stop gives descriptor 2 back, at the end of the program.
+func Stop() {
+	C.stop()
+}
