@@ -102,7 +102,8 @@ def stream_results(session: Any, model: Model, arrays: dict[str, np.ndarray], ba
         shape = row.shape if batch == 1 else (len(values), *row.shape[1:])
         results = run(session, model, arrays | {name: values.reshape(shape)})
         if batch > 1 and results.shape[:1] != (len(values),):
-            raise ValueError(f"not a result a row: {model.output} has the shape {results.shape} for {len(values)} rows")
+            shape = list(results.shape)
+            raise ValueError(f"not a result a row: {model.output} has the shape {shape} for {len(values)} rows")
         return results
 
     rows.stream(0, sys.stdout, run_rows, row.dtype, name, row.size, batch)

@@ -165,7 +165,7 @@ def stream(
                 texts = format_numbers(results := run(values))
                 width = results.size // len(values)
                 if width != 1:
-                    texts = [",".join(texts[j : j + width]) for j in range(0, len(texts), width)]
+                    texts = [",".join(texts[j * width : (j + 1) * width]) for j in range(len(values))]
                 output.write("\n".join(texts) + "\n")
             if error:
                 output.flush()
