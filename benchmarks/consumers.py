@@ -1,0 +1,173 @@
+"""Compares the consumers with the least that they can cost: a C program over the same library, mawk, ONNX Runtime.
+
+    python benchmarks/consumers.py
+
+Every figure is the median of several runs taken in turn, with its spread; the ratios are of medians of one run of this
+script. Standard input gets `--numbers` numbers of 15 to 17 digits; mawk does the same arithmetic on them.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "frozen_graphs/frozen_linear_regression.pb"
+CALLS = 50_000
+GO = ["go_consumer/go_consumer"]
+JAVA = ["java", "-jar", "java_consumer/target/java_consumer.jar"]
+CLASSES = "java_consumer/target/test-classes:java_consumer/target/java_consumer.jar"
+PYTHON = [sys.executable, "model_consumer.py", "--model", MODEL]
+# Microseconds a call of model_consumer.run.
+PYTHON_CALL = f"""
+import sys, time
+sys.argv[1:] = ["--model", "{MODEL}"]
+import model_consumer as consumer
+flags = consumer.parse_arguments()
+model = consumer.check_model(flags)
+arrays = consumer.feed(model, flags)
+with consumer.load_graph(model) as session:
+    for calls in ({CALLS // 10}, {CALLS}):
+        start = time.perf_counter()
+        for _ in range(calls):
+            consumer.run(session, model, arrays)
+print((time.perf_counter() - start) / {CALLS} * 1e6)
+"""
+# The same two operations in ONNX Runtime, on the same thread.
+ONNX_CALL = f"""
+import time
+import numpy as np, onnx, onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+nodes = [helper.make_node("Mul", ["x", "slope"], ["z"]), helper.make_node("Add", ["z", "intercept"], ["y"])]
+ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None, None]) for name in "xy"]
+variables = {{"slope": 1.5000040359253224, "intercept": -2.9987834928787795}}
+values = [numpy_helper.from_array(np.array(value), name) for name, value in variables.items()]
+graph = helper.make_graph(nodes, "line", ends[:1], ends[1:], values)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+for calls in ({CALLS // 10}, {CALLS}):
+    start = time.perf_counter()
+    for _ in range(calls):
+        session.run(["y"], {{"x": np.array([[0.0, 1.0, -1.0, 2.0]])}})
+print((time.perf_counter() - start) / {CALLS} * 1e6)
+"""
+
+
+class Used(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    megabytes: float  # resident, at most
+    output: str
+
+
+def run(command: list[str], stdin: Path | None = None, keep: bool = False) -> Used:
+    """Runs a command that must succeed. Its output is kept, or thrown away."""
+    with open(stdin or os.devnull, "rb") as source, tempfile.TemporaryFile() as out:
+        start = time.perf_counter()
+        sink = out if keep else subprocess.DEVNULL
+        process = subprocess.Popen(command, cwd=ROOT, stdin=source, stdout=sink, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            sys.exit(f"consumers.py: failed: {' '.join(command)}")
+        out.seek(0)
+        return Used(seconds, usage.ru_maxrss / 1024, out.read().decode())
+
+
+def in_turn(rounds: int, measure: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Takes each measurement in turn, and all of them so many times."""
+    taken: dict[str, list[float]] = {name: [] for name in measure}
+    for _ in range(rounds):
+        for name in measure:
+            taken[name].append(measure[name]())
+    return taken
+
+
+def table(title: str, unit: str, taken: dict[str, list[float]], base: str, faster: bool = False) -> None:
+    """Prints medians, spreads and ratios: to the base's time, or how many times the base's rate."""
+    print(f"\n{title}")
+    floor = statistics.median(taken[base])
+    for name, values in taken.items():
+        median = statistics.median(values)
+        ratio = floor / median if faster else median / floor
+        spread = f"{min(values):.4g} to {max(values):.4g}"
+        print(f"  {name:28} {median:10.4g} {unit:3} ({spread:18}) {ratio:8.2f}")
+
+
+def build_floor(folder: Path) -> str:
+    """Compiles the C program with the library that the Go consumer is built with."""
+    floor = folder / "floor"
+    compile_it = f'gcc -O2 -o "{floor}" $CGO_CFLAGS benchmarks/floor.c $CGO_LDFLAGS -ltensorflow'
+    subprocess.run(["bash", "-c", f". go_consumer/env.sh && {compile_it}"], cwd=ROOT, check=True)
+    return str(floor)
+
+
+def write_numbers(path: Path, count: int) -> None:
+    source = random.Random(1)
+    with open(path, "w") as file:
+        for _ in range(0, count, 1000):
+            file.write("".join(f"{source.random() * 100!r}\n" for _ in range(1000)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: %(default)s)")
+    parser.add_argument(
+        "--numbers",
+        type=int,
+        default=20_000_000,
+        help="on standard input (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    for needed, target in ((MODEL, "run"), (GO[0], "go"), (JAVA[2], "java")):
+        if not (ROOT / needed).exists():
+            sys.exit(f"consumers.py: no {needed} (run make {target} first)")
+
+    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as scratch:
+        floor = build_floor(Path(scratch))
+        programs = {"C": [floor, MODEL], "Go": GO, "Java": JAVA, "Python": PYTHON}
+
+        whole = {"C, its library alone": [floor], **programs}
+        taken = in_turn(max(5, arguments.rounds), {n: lambda c=c: run(c).seconds for n, c in whole.items()})
+        table("Whole process, the default x, to the C program", "s", taken, "C")
+
+        benchmark = ["go", "test", "./go_consumer", "-run", "none", "-bench", "Run", "-benchtime", f"{CALLS}x"]
+        go_call = ["bash", "-c", f". go_consumer/env.sh && {' '.join(benchmark)} | awk '/ns.op/ {{ print $3 / 1000 }}'"]
+        calls = {
+            "C": [floor, MODEL, str(CALLS)],
+            "Go": go_call,
+            "Java": ["java", "-cp", CLASSES, "modelimportexport.WarmCall", MODEL, str(CALLS)],
+            "Python": [sys.executable, "-c", PYTHON_CALL],
+            "ONNX Runtime in Python": [sys.executable, "-c", ONNX_CALL],
+        }
+        taken = in_turn(arguments.rounds, {n: lambda c=c: float(run(c, keep=True).output) for n, c in calls.items()})
+        table("A warm call on 4 numbers, to the C program's", "us", taken, "C")
+
+        if not shutil.which("mawk"):
+            sys.exit("consumers.py: no mawk (apt-get install mawk)")
+        numbers, more = Path(scratch, "numbers"), Path(scratch, "more")
+        write_numbers(numbers, arguments.numbers)
+        streams = {n: [*c, "--stdin"] for n, c in programs.items() if n != "C"}
+        awk = {"mawk": ["mawk", '{printf "%.17g\\n", 1.5000040359253224*$1-2.9987834928787795}']}
+        taken = in_turn(arguments.rounds, {n: lambda c=c: run(c, numbers).seconds for n, c in (awk | streams).items()})
+        table(f"--stdin, {arguments.numbers} numbers, times mawk's rate", "s", taken, "mawk", faster=True)
+
+        write_numbers(more, arguments.numbers * 5 // 2)
+        print(f"\nResident memory, {arguments.numbers} and {arguments.numbers * 5 // 2} numbers")
+        for name, command in streams.items():
+            print(f"  {name:28} {run(command, numbers).megabytes:8.0f} MB {run(command, more).megabytes:8.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
