@@ -5,7 +5,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow bench clean
+.PHONY: help venv go java run test test-slow bench clean
 
 help: ## list the targets
 	@echo "Usage: make TARGET"
@@ -13,7 +13,11 @@ help: ## list the targets
 
 venv: .venv/complete ## make the Python environment in .venv
 
-run: venv ## train, consume and freeze the model (30 seconds; minutes the first time, for the packages)
+go: go_consumer/go_consumer ## build the Go consumer
+
+java: java_consumer/target/java_consumer.jar ## build the Java consumer
+
+run: venv go java ## train, consume and freeze the model, in three languages (minutes the first time, for the packages)
 	@echo "== python model_producer.py: train, and write exported_graphs, saved_model and summaries"
 	@python model_producer.py
 	@echo "== python model_consumer.py: restore the newest checkpoint and calculate"
@@ -22,11 +26,18 @@ run: venv ## train, consume and freeze the model (30 seconds; minutes the first 
 	@./freeze_graph_linear_regression.sh
 	@echo "== python model_consumer.py --model frozen_graphs/frozen_linear_regression.pb: calculate with it"
 	@python model_consumer.py --model frozen_graphs/frozen_linear_regression.pb
+	@echo "== go_consumer/go_consumer: the same in Go"
+	@go_consumer/go_consumer
+	@echo "== java -jar java_consumer/target/java_consumer.jar: the same in Java"
+	@java -jar java_consumer/target/java_consumer.jar
 
-test: .venv/tests-complete ## run the tests (five minutes)
+test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seven minutes)
+	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
+	@.cache/graphcheck.test
+	@mvn --quiet --file java_consumer surefire:test
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-test-slow: .venv/tests-complete ## run the long tests: kills, full disks, TensorFlow 1.8
+test-slow: .venv/tests-complete go java ## run the long tests: kills, full disks, TensorFlow 1.8
 	@python -m pytest -m slow
 
 bench: venv ## compare the producer's processor time with a bare script's
@@ -34,6 +45,7 @@ bench: venv ## compare the producer's processor time with a bare script's
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .cache saved_model summaries frozen_graphs results exports exp_model *.egg-info
+	rm -rf go_consumer/go_consumer java_consumer/target
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # TensorFlow 2.21 has packages for Python 3.10 to 3.13.
@@ -54,3 +66,18 @@ clean: ## remove all that the other targets made
 	@echo "== adding what only the tests need"
 	@$(PIP) install --requirement tests/requirements.txt
 	@touch $@
+
+GO_SOURCES = go.work $(shell find go_consumer -name '*.go' -o -name 'go.*' -o -name env.sh)
+
+go_consumer/go_consumer: .venv/complete $(GO_SOURCES)
+	@command -v go >/dev/null || { echo "make: no go (install Go 1.22 or later: https://go.dev/dl)" >&2; exit 1; }
+	@echo "== building go_consumer: a minute the first time"
+	@. ./go_consumer/env.sh && go build -o go_consumer/ ./go_consumer
+
+.cache/graphcheck.test: go_consumer/go_consumer
+	@. ./go_consumer/env.sh && go test -c -o $@ ./go_consumer/graphcheck
+
+java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_consumer/src -name '*.java')
+	@command -v mvn >/dev/null || { echo "make: no mvn (install a JDK, 17 or later, and Maven)" >&2; exit 1; }
+	@echo "== building java_consumer: minutes the first time, for TensorFlow's library (160 MB)"
+	@mvn --quiet --file java_consumer package -DskipTests
