@@ -277,6 +277,21 @@ def test_the_log_is_shown_to_those_who_ask_for_it(models: Path, language: str) -
 
 
 @pytest.mark.parametrize("language", OTHERS)
+def test_errors_in_a_file_stay_in_their_order(models: Path, language: str, tmp_path: Path) -> None:
+    command = " ".join([*COMMANDS[language], "--model", "nothing.pb"])
+    script = f"exec 2> {tmp_path}/log; echo before >&2; {command}; echo between >&2; {command}; echo after >&2"
+    subprocess.run(["bash", "-c", script], cwd=models, env=USER, timeout=120)
+    words = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition(":")[0] for line in words] == [
+        "before",
+        PROGRAMS[language],
+        "between",
+        PROGRAMS[language],
+        "after",
+    ]
+
+
+@pytest.mark.parametrize("language", OTHERS)
 def test_the_reader_of_the_results_may_go_away(models: Path, language: str) -> None:
     command = " ".join([*COMMANDS[language], "--model", "frozen.pb", "--stdin"])
     script = f"yes 1 | {command} | head -n 1; echo ${{PIPESTATUS[1]}}; echo 1 | {command} > /dev/full; echo $?"

@@ -260,7 +260,6 @@ public final class JavaConsumer {
                 status = 1;
             }
         }
-        // The threads that still wait for input or for the other's end of a pipe end with the process.
-        Runtime.getRuntime().halt(status);
+        Terminal.exit(status);
     }
 }

@@ -3,11 +3,14 @@ package modelimportexport;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
@@ -23,6 +26,8 @@ public final class Terminal {
 
     private Terminal() {}
 
+    private static Process relay; // to standard error, where that is a file
+
     /**
      * Keeps TensorFlow's log lines off the terminal, unless TF_CPP_MIN_LOG_LEVEL is set.
      *
@@ -33,13 +38,35 @@ public final class Terminal {
         if (System.getenv("TF_CPP_MIN_LOG_LEVEL") != null) {
             return;
         }
+        Path path = Path.of("/proc/self/fd/2");
         try {
-            var terminal = new FileOutputStream("/proc/self/fd/2", true);
+            OutputStream terminal;
+            if (Files.isRegularFile(path)) {
+                // Opened anew, a file has another place to write at, and what others write later would overwrite it.
+                relay = new ProcessBuilder("sh", "-c", "cat >&2").redirectError(ProcessBuilder.Redirect.INHERIT).start();
+                terminal = relay.getOutputStream();
+            } else {
+                terminal = new FileOutputStream(path.toFile(), true);
+            }
             System.setErr(new PrintStream(terminal, true, StandardCharsets.UTF_8));
             new FileOutputStream(FileDescriptor.err).close();
         } catch (IOException e) {
             // Then they are seen.
         }
+    }
+
+    /** Ends the program, once what it said has arrived. */
+    public static void exit(int status) {
+        if (relay != null) {
+            System.err.close();
+            try {
+                relay.waitFor();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
+        // The threads that still wait for input or for the other's end of a pipe end with the process.
+        Runtime.getRuntime().halt(status);
     }
 
     /** The text of an error on one line that a terminal shows as it is. */
