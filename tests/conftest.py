@@ -90,6 +90,11 @@ def run_command(command: str, folder: Path = ROOT, timeout: float = 300, **envir
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts what takes longest first, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the producer ran and the freeze script after it. Tests leave it as it is."""

@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
+COLOR = re.compile(r"\x1b\[[\d;]*m")  # Maven ends with one, whatever it is asked
 NUMBER = re.compile(r"(?<![\w./-])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*[\w])")
 
 
@@ -91,12 +92,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def walked(checkout: Path) -> list[tuple[Step, str]]:
-    """The commands of the README, each with what it printed here."""
+def walked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Step, str]]:
+    """The commands of the README, each with what it printed here; what one exports the next ones have."""
+    exported = tmp_path_factory.mktemp("shell") / "exported"
+    exported.touch()
     printed = []
     for step in steps():
-        result = run_command(step.command, checkout)
-        printed.append((step, result.out + result.err))
+        result = run_command(f". {exported}\n{step.command}\nexport -p > {exported}", checkout)
+        printed.append((step, COLOR.sub("", result.out + result.err)))
     return printed
 
 
@@ -121,7 +124,7 @@ def test_blocks_that_do_not_run_are_these() -> None:
         ["make", "test"],
         ["tensorboard", "--logdir"],
     ]
-    assert {match["language"] for match in BLOCK.finditer(README)} == {"console", "pycon"}
+    assert {match["language"] for match in BLOCK.finditer(README)} == {"console", "pycon", "sh"}
     assert README.count("\n```") == 2 * len(list(BLOCK.finditer(README))), "every fence belongs to a block"
 
 
