@@ -40,8 +40,9 @@ test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seve
 test-slow: .venv/tests-complete go java ## run the long tests: kills, full disks, TensorFlow 1.8
 	@python -m pytest -m slow
 
-bench: venv ## compare the producer's processor time with a bare script's
+bench: venv go java .venv/bench-complete ## compare with the least that it can cost: training, Go, Java, Python (half an hour)
 	@python benchmarks/producer.py
+	@python benchmarks/consumers.py
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .cache saved_model summaries frozen_graphs results exports exp_model *.egg-info
@@ -56,7 +57,7 @@ clean: ## remove all that the other targets made
 	  echo "make: $$($(PYTHON) --version) does not fit (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; \
 	  exit 1; }
 	@echo "== making the Python environment .venv: TensorFlow and its packages, 2 GB on disk, a few minutes"
-	@rm -f $@ .venv/tests-complete
+	@rm -f $@ .venv/tests-complete .venv/bench-complete
 	@$(PYTHON) -m venv .venv || { \
 	  echo "make: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@$(PIP) install --requirement requirements.txt --editable .
@@ -81,3 +82,9 @@ java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_
 	@command -v mvn >/dev/null || { echo "make: no mvn (install a JDK, 17 or later, and Maven)" >&2; exit 1; }
 	@echo "== building java_consumer: minutes the first time, for TensorFlow's library (160 MB)"
 	@mvn --quiet --file java_consumer package -DskipTests
+
+.venv/bench-complete: .venv/complete benchmarks/requirements.txt
+	@command -v mawk >/dev/null || { echo "make: no mawk (on Debian and Ubuntu: apt-get install mawk)" >&2; exit 1; }
+	@echo "== adding what only the benchmarks need"
+	@$(PIP) install --requirement benchmarks/requirements.txt
+	@touch $@

@@ -19,8 +19,12 @@ def test_shell_scripts_are_clean() -> None:
     assert result == (0, "", "")
 
 
+def test_go_is_formatted() -> None:
+    assert run_command("gofmt -l go_consumer") == (0, "", "")
+
+
 def test_requirements_are_pinned_and_explained() -> None:
-    for path in (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"):
+    for path in (ROOT / "requirements.txt", *ROOT.glob("*/requirements.txt")):
         for line in path.read_text().splitlines():
             if not line.startswith("#"):
                 requirement, _, reason = line.partition("  # ")
