@@ -33,7 +33,7 @@ run: venv go java ## train, consume and freeze the model, in three languages (mi
 
 test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seven minutes)
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
-	@.cache/graphcheck.test
+	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
 	@mvn --quiet --file java_consumer surefire:test
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 

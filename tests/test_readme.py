@@ -192,6 +192,23 @@ def test_troubles_are_quoted_to_the_letter(trained: Path) -> None:
     assert page in section
 
 
+def test_troubles_of_other_languages_are_quoted_to_the_letter(trained: Path, tmp_path: Path) -> None:
+    """Of the compiler, the linker and Java; those of a running Go program are compared by Go's tests."""
+    section = README[README.index("## Troubleshooting") : README.index("## References")]
+    shutil.copytree(ROOT / "java_consumer" / "target" / "lib", tmp_path / "lib")
+    shutil.copy(ROOT / "java_consumer" / "target" / "java_consumer.jar", tmp_path)
+    next(tmp_path.glob("lib/tensorflow-core-native-*-*.jar")).unlink()
+    clean = {"CGO_CFLAGS": "", "CGO_LDFLAGS": "", "LIBRARY_PATH": "", "CPATH": ""}
+    compile_it = "gcc -x c - -o /dev/null -ltensorflow"
+    for message, command in (
+        ("fatal error: tensorflow/c/c_api.h: No such file", f"echo '#include \"tensorflow/c/c_api.h\"' | {compile_it}"),
+        ("cannot find -ltensorflow", f"echo 'int main() {{ return 0; }}' | {compile_it}"),
+        ("no jnitensorflow in java.library.path", f"java -jar {tmp_path}/java_consumer.jar"),
+    ):
+        assert message in section
+        assert message in run_command(command, trained, **clean).err
+
+
 def test_float32_is_cast_in_silence_as_the_readme_says(trained: Path) -> None:
     import numpy as np
 

@@ -16,6 +16,7 @@ import (
 	"go_consumer/modelfile"
 	"go_consumer/rows"
 
+	tf "github.com/wamuir/graft/tensorflow"
 	attrpb "github.com/wamuir/graft/tensorflow/core/framework/attr_value_go_proto"
 	functionpb "github.com/wamuir/graft/tensorflow/core/framework/function_go_proto"
 	graphpb "github.com/wamuir/graft/tensorflow/core/framework/graph_go_proto"
@@ -360,6 +361,40 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("stat DIR/model.pb: no such file or directory")
+}
+
+// What the page README.md quotes of TensorFlow's and the binding's own errors.
+func TestMessagesThatTheReadmeQuotes(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph, err := graphcheck.ImportGraph(line())
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := tf.NewSession(graph, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	single, err := tf.NewTensor([][]float32{{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = session.Run(map[tf.Output]*tf.Tensor{graph.Operation(input).Output(0): single},
+		[]tf.Output{graph.Operation(output).Output(0)}, nil)
+	nothing := func() (message any) {
+		defer func() { message = recover() }()
+		return graph.Operation("nothing").Output(0).DataType()
+	}
+	for quote, said := range map[string]string{
+		"Expects arg[0] to be double but float is provided":                                          say(err),
+		"nil-Operation. If the Output was created with a Scope object, see Scope.Err() for details.": fmt.Sprint(nothing()),
+	} {
+		if !strings.Contains(string(page), quote) || !strings.Contains(said, quote) {
+			t.Errorf("%s, want %s, quoted", said, quote)
+		}
+	}
 }
 
 // A cut or changed file is refused or parsed; nothing else comes out of the checks than an error with words.
