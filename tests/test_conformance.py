@@ -414,6 +414,20 @@ def test_every_length_and_every_byte(changed: Path, language: str, which: str) -
     assert len(different) < len(paths) / 50, different
 
 
+def test_the_same_operations_are_allowed() -> None:
+    """Each language has the list in its own source."""
+    go = (ROOT / "go_consumer" / "graphcheck" / "graphcheck.go").read_text()
+    java = (ROOT / "java_consumer/src/main/java/modelimportexport/GraphCheck.java").read_text()
+    pure, saved_model = graph_check.OPERATIONS, graph_check.SAVED_MODEL_OPERATIONS - graph_check.OPERATIONS
+    for text, names in (
+        (re.search(r"^var Operations = set\(`(.*?)`", go, re.MULTILINE | re.DOTALL)[1], pure),
+        (re.search(r" OPERATIONS = with.*?\"\"\"(.*?)\"\"\"", java, re.DOTALL)[1], pure),
+        (re.search(r"^var SavedModelOperations = .*?`(.*?)`", go, re.MULTILINE | re.DOTALL)[1], saved_model),
+        (re.search(r" SAVED_MODEL_OPERATIONS = .*?\"\"\"(.*?)\"\"\"", java, re.DOTALL)[1], saved_model),
+    ):
+        assert sorted(text.split()) == sorted(names)
+
+
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The models of `bad_models.py`."""

@@ -380,7 +380,7 @@ func fromHalf(bits uint32, dtype typespb.DataType) float64 {
 
 func checkConstant(node *nodepb.NodeDef) error {
 	refuse := func(format string, values ...any) error {
-		return fmt.Errorf("refused graph: Const "+node.GetName()+" "+format, values...)
+		return fmt.Errorf("refused graph: Const %s %s", node.GetName(), fmt.Sprintf(format, values...))
 	}
 	tensor, dtype := node.GetAttr()["value"].GetTensor(), node.GetAttr()["dtype"].GetType()
 	dims := tensor.GetTensorShape().GetDim()
@@ -671,7 +671,7 @@ func checkSizes(graph *tf.Graph, used Set) error {
 	total := new(big.Int)
 	for _, operation := range graph.Operations() {
 		refuse := func(format string, values ...any) error {
-			return fmt.Errorf("refused graph: the output of node "+operation.Name()+" "+format, values...)
+			return fmt.Errorf("refused graph: the output of node %s %s", operation.Name(), fmt.Sprintf(format, values...))
 		}
 		for i := range operation.NumOutputs() {
 			shape := operation.Output(i).Shape()

@@ -205,6 +205,7 @@ func TestCheckGraph(t *testing.T) {
 		{with(constant("c", &tensorpb.TensorProto{Dtype: 999})), "refused graph: Const c is of type the unknown type 999"},
 		{with(constant("c", open)), "refused graph: Const c has no definite shape"},
 		{with(constant("c", float64s(shapeOf(-1), 1))), "refused graph: Const c has no definite shape"},
+		{with(constant("100%d", float64s(shapeOf(-1), 1))), "refused graph: Const 100%d has no definite shape"},
 		{with(constant("c", float64s(shapeOf(repeat([]int64{1}, 255)...), 1))), "refused graph: Const c has 255 dimensions (at most 254)"},
 		{with(constant("c", float64s(shapeOf(1024, 1024), 1))), ""},
 		{with(constant("c", float64s(shapeOf(1024, 1025), 1))), "refused graph: Const c holds 1 of 1049600 elements"},

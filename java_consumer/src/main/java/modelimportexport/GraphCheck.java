@@ -315,37 +315,41 @@ public final class GraphCheck {
         TensorProto tensor = attribute(node, "value").getTensor();
         List<TensorShapeProto.Dim> dims = tensor.getTensorShape().getDimList();
         int declaredType = attribute(node, "dtype").getTypeValue();
-        String refused = "refused graph: Const " + node.getName().replace("%", "%%");
+        String refused = "refused graph: Const " + node.getName();
         if (tensor.getDtypeValue() != declaredType) { // aborts the process
-            throw new ModelError(refused + " holds %s, its dtype is %s",
+            throw refusal(refused, "holds %s, its dtype is %s",
                     typeName(tensor.getDtypeValue()), typeName(declaredType));
         }
         int held = elements(tensor);
         if (held < 0) {
-            throw new ModelError(refused + " is of type %s", typeName(declaredType));
+            throw refusal(refused, "is of type %s", typeName(declaredType));
         }
         if (tensor.getTensorShape().getUnknownRank() || dims.stream().anyMatch(dim -> dim.getSize() < 0)) {
-            throw new ModelError(refused + " has no definite shape");
+            throw refusal(refused, "has no definite shape");
         }
         if (dims.size() > MAX_RANK) {
-            throw new ModelError(refused + " has %d dimensions (at most %d)", dims.size(), MAX_RANK);
+            throw refusal(refused, "has %d dimensions (at most %d)", dims.size(), MAX_RANK);
         }
         BigInteger declared = product(dims.stream().mapToLong(TensorShapeProto.Dim::getSize).toArray());
         int bytes = tensor.getTensorContent().size();
         boolean text = tensor.getDtype() == DataType.DT_STRING;
         BigInteger asked = declared.multiply(BigInteger.valueOf(typeSize(declaredType)));
         if (bytes > 0 && (text || !asked.equals(BigInteger.valueOf(bytes)))) {
-            throw new ModelError(refused + " holds %d bytes for %d elements", bytes, declared);
+            throw refusal(refused, "holds %d bytes for %d elements", bytes, declared);
         }
         // Where a file holds fewer elements than the shape asks for, TensorFlow repeats the last.
         int missing = declared.compareTo(BigInteger.valueOf(held));
         boolean tooMany = declared.compareTo(BigInteger.valueOf(text ? held : MAX_SPLAT)) > 0;
         if (bytes == 0 && (missing < 0 || missing > 0 && tooMany)) {
-            throw new ModelError(refused + " holds %d of %d elements", held, declared);
+            throw refusal(refused, "holds %d of %d elements", held, declared);
         }
         if (!finite(tensor)) {
-            throw new ModelError(refused + " holds a value that is not finite");
+            throw refusal(refused, "holds a value that is not finite");
         }
+    }
+
+    private static ModelError refusal(String what, String format, Object... values) {
+        return new ModelError("%s %s", what, String.format(format, values));
     }
 
     /** How many elements a TensorProto holds one by one; -1 where a constant may not have its type. */
@@ -581,19 +585,19 @@ public final class GraphCheck {
         BigInteger total = BigInteger.ZERO;
         for (Iterator<GraphOperation> operations = graph.operations(); operations.hasNext();) {
             GraphOperation operation = operations.next();
-            String refused = "refused graph: the output of node " + operation.name().replace("%", "%%");
+            String refused = "refused graph: the output of node " + operation.name();
             for (int i = 0; i < operation.numOutputs(); i++) {
                 Shape shape = operation.output(i).shape();
                 boolean definite = !shape.isUnknown() && !shape.hasUnknownDimension();
                 BigInteger elements = definite ? product(shape.asArray()) : BigInteger.ZERO;
                 if (!definite && used.contains(operation.name())) {
-                    throw new ModelError(refused + " has no definite shape");
+                    throw refusal(refused, "has no definite shape");
                 }
                 if (elements.compareTo(BigInteger.valueOf(MAX_ELEMENTS)) > 0) {
-                    throw new ModelError(refused + " has %d elements (at most %d)", elements, MAX_ELEMENTS);
+                    throw refusal(refused, "has %d elements (at most %d)", elements, MAX_ELEMENTS);
                 }
                 if (!shape.isUnknown() && shape.numDimensions() > MAX_RANK) {
-                    throw new ModelError(refused + " has %d dimensions (at most %d)", shape.numDimensions(), MAX_RANK);
+                    throw refusal(refused, "has %d dimensions (at most %d)", shape.numDimensions(), MAX_RANK);
                 }
                 if (used.contains(operation.name())) {
                     total = total.add(elements);

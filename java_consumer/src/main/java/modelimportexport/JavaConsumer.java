@@ -27,6 +27,7 @@ import org.tensorflow.proto.NodeDef;
 import org.tensorflow.types.TFloat32;
 import org.tensorflow.types.TFloat64;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Help;
 import picocli.CommandLine.Option;
 
 /**
@@ -65,10 +66,12 @@ public final class JavaConsumer {
     @Option(names = "--stdin", description = "rows of numbers from standard input, a result line each")
     private boolean stdin;
 
-    @Option(names = "--feed", paramLabel = "NAME=LIST", description = "a further placeholder; repeatable")
+    @Option(names = "--feed", paramLabel = "NAME=LIST", showDefaultValue = Help.Visibility.NEVER,
+            description = "a further placeholder; repeatable")
     private List<Arguments.Pair> feeds = new ArrayList<>();
 
-    @Option(names = "--allow-op", paramLabel = "OP", description = "accept one more operation type; repeatable")
+    @Option(names = "--allow-op", paramLabel = "OP", showDefaultValue = Help.Visibility.NEVER,
+            description = "accept one more operation type; repeatable")
     private List<String> allowOps = new ArrayList<>();
 
     @Option(names = "--trust", description = "accept any graph, of a model you made yourself")

@@ -150,6 +150,7 @@ final class GraphCheckTest {
         constantIs("has no definite shape",
                 doubles(TensorShapeProto.newBuilder().setUnknownRank(true).build(), 1.0));
         constantIs("has no definite shape", doubles(shape(-1), 1.0));
+        checked("refused graph: Const 100%d has no definite shape", with(constant("100%d", doubles(shape(-1), 1.0))));
         long[] deep = new long[255];
         Arrays.fill(deep, 1);
         constantIs("has 255 dimensions (at most 254)", doubles(shape(deep), 1.0));
