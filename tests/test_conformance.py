@@ -137,6 +137,21 @@ def test_the_same_bytes(models: Path, model: str, numbers: str) -> None:
         assert by_row == [Result(0, "\n".join(texts) + "\n", "")] * 3
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"])
+def test_results_of_every_type(models: Path, dtype: str) -> None:
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float64, [None, None], name="inputs/x_sample")
+        tf.cast(x, dtype, name="linear_regression/add")
+    (models / f"{dtype}.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    most = {"bool": 1, "uint64": 2**63, "int64": 2**62}.get(dtype, 2 ** (tf.as_dtype(dtype).size * 8 - 1) - 1)
+    least = 0 if dtype[0] in "ub" else -most
+    result = Result(0, f"The calculation results : [{least} 1 {most}]\n", "")
+    if dtype == "bool":
+        result = Result(0, "The calculation results : [false true true]\n", "")
+    flags = ("--model", f"{dtype}.pb", "--x", f"{least},1,{most}")
+    assert [run_consumer(language, *flags, folder=models) for language in LANGUAGES] == [result] * 3
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_line_of_the_original_tutorial(models: Path, language: str) -> None:
     result = run_consumer(language, "--model", "saved", folder=models)

@@ -31,7 +31,6 @@ import java.util.stream.LongStream;
 import org.tensorflow.Graph;
 import org.tensorflow.GraphOperation;
 import org.tensorflow.Output;
-import org.tensorflow.exceptions.TensorFlowException;
 import org.tensorflow.ndarray.Shape;
 import org.tensorflow.proto.AssetFileDef;
 import org.tensorflow.proto.AttrValue;
@@ -667,7 +666,7 @@ public final class GraphCheck {
         try {
             graph.importGraphDef(graphDef);
             return graph;
-        } catch (TensorFlowException | IllegalArgumentException | IllegalStateException e) {
+        } catch (RuntimeException e) {
             graph.close();
             throw new ModelError("refused graph: %s", e.getMessage());
         }

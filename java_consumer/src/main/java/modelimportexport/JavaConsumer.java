@@ -18,7 +18,6 @@ import org.tensorflow.Result;
 import org.tensorflow.SavedModelBundle;
 import org.tensorflow.Session;
 import org.tensorflow.Tensor;
-import org.tensorflow.exceptions.TensorFlowException;
 import org.tensorflow.ndarray.Shape;
 import org.tensorflow.ndarray.buffer.DataBuffers;
 import org.tensorflow.proto.ConfigProto;
@@ -125,8 +124,26 @@ public final class JavaConsumer {
         return arrays;
     }
 
-    /** A graph in a session, and what has to be closed with them. */
-    record Loaded(Graph graph, Session session, AutoCloseable owner) implements AutoCloseable {
+    /** A graph in a session, and its output: the type that it has, and the tensor to fetch. */
+    record Loaded(Graph graph, Session session, DataType type, Output<?> fetch) implements AutoCloseable {
+        private static Loaded of(Graph graph, Session session, String output) {
+            Output<?> tensor = GraphCheck.findOutput(graph, output);
+            // Java has no tensors of some types: their bytes are fetched as another's of the same size.
+            DataType readable = switch (tensor.dataType()) {
+                case DT_INT8 -> DataType.DT_UINT8;
+                case DT_INT16 -> DataType.DT_UINT16;
+                case DT_UINT32 -> DataType.DT_INT32;
+                case DT_UINT64 -> DataType.DT_INT64;
+                default -> tensor.dataType();
+            };
+            if (readable == tensor.dataType()) {
+                return new Loaded(graph, session, readable, tensor);
+            }
+            var bits = graph.opBuilder("Bitcast", "java_consumer_bits", graph.baseScope());
+            Output<?> fetch = bits.addInput(tensor).setAttr("type", readable).build().output(0);
+            return new Loaded(graph, session, tensor.dataType(), fetch);
+        }
+
         @Override
         public void close() {
             session.close();
@@ -145,21 +162,21 @@ public final class JavaConsumer {
                 .build();
         if (model.kind() == ModelFile.Kind.SAVED_MODEL) {
             String[] tags = model.metaGraph().getMetaInfoDef().getTagsList().toArray(new String[0]);
+            SavedModelBundle bundle;
             try {
-                var bundle = SavedModelBundle.loader(model.path()).withTags(tags).withConfigProto(config).load();
-                return new Loaded(bundle.graph(), bundle.session(), bundle);
-            } catch (TensorFlowException e) {
+                bundle = SavedModelBundle.loader(model.path()).withTags(tags).withConfigProto(config).load();
+            } catch (RuntimeException e) { // TensorFlow's errors have no other type in common
                 throw new ModelError("cannot load: %s: %s", model.path(), e.getMessage());
             }
+            return Loaded.of(bundle.graph(), bundle.session(), model.output());
         }
         Graph graph = GraphCheck.importGraph(model.graphDef());
-        return new Loaded(graph, new Session(graph, config), graph);
+        return Loaded.of(graph, new Session(graph, config), model.output());
     }
 
     /** Feeds the placeholders and fetches the output. */
     static Rows.Array run(Loaded loaded, ModelFile.Model model, Map<String, Rows.Array> arrays) {
-        Output<?> fetch = GraphCheck.findOutput(loaded.graph(), model.output());
-        Session.Runner runner = loaded.session().runner().fetch(fetch);
+        Session.Runner runner = loaded.session().runner().fetch(loaded.fetch());
         List<Tensor> feeds = new ArrayList<>();
         try {
             arrays.forEach((name, array) -> {
@@ -171,10 +188,11 @@ public final class JavaConsumer {
                 RawTensor tensor = result.get(0).asRawTensor();
                 byte[] contents = new byte[Math.toIntExact(tensor.numBytes())];
                 tensor.data().read(contents);
-                return new Rows.Array(tensor.dataType(), tensor.shape().asArray(), contents);
+                return new Rows.Array(loaded.type(), tensor.shape().asArray(), contents);
             }
-        } catch (TensorFlowException e) {
-            throw new ModelError("cannot calculate: %s:%d: %s", fetch.op().name(), fetch.index(), e.getMessage());
+        } catch (RuntimeException e) {
+            throw new ModelError("cannot calculate: %s: %s",
+                    model.output().contains(":") ? model.output() : model.output() + ":0", e.getMessage());
         } finally {
             feeds.forEach(Tensor::close);
         }

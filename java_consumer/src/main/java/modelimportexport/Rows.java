@@ -21,6 +21,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import java.util.stream.LongStream;
@@ -415,7 +416,13 @@ public final class Rows {
     }
 
     private static Thread daemon(Runnable work) {
-        Thread thread = new Thread(work);
+        Thread thread = new Thread(() -> {
+            try {
+                work.run();
+            } catch (RejectedExecutionException e) {
+                // The stream has ended before its input.
+            }
+        });
         thread.setDaemon(true);
         return thread;
     }
