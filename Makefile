@@ -17,7 +17,7 @@ go: go_consumer/go_consumer ## build the Go consumer
 
 java: java_consumer/target/java_consumer.jar ## build the Java consumer
 
-run: venv go java ## train, consume and freeze the model, in three languages (minutes the first time, for the packages)
+run: venv ## train, consume and freeze the model, in three languages (minutes the first time, for the packages)
 	@echo "== python model_producer.py: train, and write exported_graphs, saved_model and summaries"
 	@python model_producer.py
 	@echo "== python model_consumer.py: restore the newest checkpoint and calculate"
@@ -26,10 +26,13 @@ run: venv go java ## train, consume and freeze the model, in three languages (mi
 	@./freeze_graph_linear_regression.sh
 	@echo "== python model_consumer.py --model frozen_graphs/frozen_linear_regression.pb: calculate with it"
 	@python model_consumer.py --model frozen_graphs/frozen_linear_regression.pb
-	@echo "== go_consumer/go_consumer: the same in Go"
-	@go_consumer/go_consumer
-	@echo "== java -jar java_consumer/target/java_consumer.jar: the same in Java"
-	@java -jar java_consumer/target/java_consumer.jar
+	@if command -v go >/dev/null; then \
+	  $(MAKE) --silent --no-print-directory go && echo "== go_consumer/go_consumer: the same in Go" && go_consumer/go_consumer; \
+	else echo "== go_consumer: passed over, there is no go here (Go 1.22 or later)"; fi
+	@if command -v mvn >/dev/null; then \
+	  $(MAKE) --silent --no-print-directory java && echo "== java -jar java_consumer/target/java_consumer.jar: the same in Java" && \
+	  java -jar java_consumer/target/java_consumer.jar; \
+	else echo "== java_consumer: passed over, there is no mvn here (a JDK, 17 or later, and Maven)"; fi
 
 test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seven minutes)
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows

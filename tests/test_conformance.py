@@ -13,7 +13,7 @@ from typing import Any
 
 import bad_models
 import pytest
-from conftest import ROOT, USER, Result, run_program
+from conftest import ROOT, USER, Result, run_command, run_program
 from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -296,6 +296,16 @@ def test_the_log_is_shown_to_those_who_ask_for_it(models: Path, language: str) -
     )
     assert (done.returncode, done.stdout) == (0, run_consumer(language, "--model", "frozen.pb", folder=models).out)
     assert "cpu_feature_guard" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("closed", "out"), [("<&-", ""), ("<&- 2>&-", ""), ("<&- >&-", ""), (">&-", ""), ("2>&- < one", "one line")]
+)
+@pytest.mark.parametrize("language", OTHERS)
+def test_streams_that_are_closed(models: Path, language: str, closed: str, out: str) -> None:
+    (models / "one").write_text("0\n")
+    result = run_command(f"{' '.join(COMMANDS[language])} --model frozen.pb --stdin {closed}", models)
+    assert (result.status, result.err, len(result.out.splitlines())) == (0, "", len(out.splitlines()))
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -7,6 +7,7 @@ package quiet
 
 /*
 #ifdef __linux__
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,11 @@ static void start(int argc, char **argv, char **environment) {
 	for (; *environment; environment++)
 		if (strstr(*environment, "TF_CPP_MIN_LOG_LEVEL=") == *environment)
 			return;
+	// What the caller has closed gets a file, so that nothing else takes its number.
+	do
+		ends[0] = open("/dev/null", O_RDWR);
+	while (ends[0] >= 0 && ends[0] < 3);
+	close(ends[0]);
 	if (pipe(ends) != 0)
 		return;
 	terminal = dup(2);
@@ -52,11 +58,11 @@ static void start(int argc, char **argv, char **environment) {
 			filter(fdopen(ends[0], "r"));
 		}
 		dup2(ends[1], 2);
-	} else {
-		terminal = 2;
 	}
 	close(ends[0]);
 	close(ends[1]);
+	if (terminal < 0)
+		terminal = 2;
 }
 
 // The linker puts this in the list of what runs before the libraries are initialized.

@@ -1,8 +1,5 @@
 package modelimportexport;
 
-import java.io.FileDescriptor;
-import java.io.FileInputStream;
-import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
@@ -230,11 +227,11 @@ public final class JavaConsumer {
             }
             return results;
         };
-        Rows.stream(new FileInputStream(FileDescriptor.in), standardOutput, runRows, row, name, batch);
+        Rows.stream(Terminal.standardInput(), standardOutput, runRows, row, name, batch);
     }
 
     private void consume() throws IOException {
-        var standardOutput = new FileOutputStream(FileDescriptor.out);
+        OutputStream standardOutput = Terminal.standardOutput();
 
         // The checks come first: importing some graphs is enough to end the process.
         ModelFile.Model model = checkModel();

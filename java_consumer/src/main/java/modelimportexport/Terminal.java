@@ -1,8 +1,10 @@
 package modelimportexport;
 
 import java.io.FileDescriptor;
+import java.io.FileInputStream;
 import java.io.FileOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -24,9 +26,30 @@ public final class Terminal {
 
     private static final Pattern LINE_BREAK = Pattern.compile("[\n-\r\u001c-\u001e\u0085\u2028\u2029]+");
 
+    private static Process relay; // to standard error, where that is a file
+
     private Terminal() {}
 
-    private static Process relay; // to standard error, where that is a file
+    /** Standard input; empty where the caller has closed it. */
+    public static InputStream standardInput() {
+        return isClosed(0) ? InputStream.nullInputStream() : new FileInputStream(FileDescriptor.in);
+    }
+
+    /** Standard output, with errors that are thrown; nothing where the caller has closed it. */
+    public static OutputStream standardOutput() {
+        return isClosed(1) ? OutputStream.nullOutputStream() : new FileOutputStream(FileDescriptor.out);
+    }
+
+    /** Whether the caller has closed a descriptor: one of the JVM's own files has then taken its number. */
+    private static boolean isClosed(int descriptor) {
+        try {
+            Path file = Files.readSymbolicLink(Path.of("/proc/self/fd", Integer.toString(descriptor)));
+            return file.toString().endsWith(".jar")
+                    || file.startsWith(Path.of(System.getProperty("java.home")).toRealPath());
+        } catch (IOException e) {
+            return false; // not Linux
+        }
+    }
 
     /**
      * Keeps TensorFlow's log lines off the terminal, unless TF_CPP_MIN_LOG_LEVEL is set.
@@ -39,6 +62,10 @@ public final class Terminal {
             return;
         }
         Path path = Path.of("/proc/self/fd/2");
+        if (isClosed(2)) {
+            System.setErr(new PrintStream(OutputStream.nullOutputStream()));
+            return;
+        }
         try {
             OutputStream terminal;
             if (Files.isRegularFile(path)) {
