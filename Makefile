@@ -34,10 +34,9 @@ run: venv ## train, consume and freeze the model, in three languages (minutes th
 	  java -jar java_consumer/target/java_consumer.jar; \
 	else echo "== java_consumer: passed over, there is no mvn here (a JDK, 17 or later, and Maven)"; fi
 
-test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seven minutes)
+test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seven minutes); Java's own run within, as mvn package does
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
 	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
-	@mvn --quiet --file java_consumer surefire:test
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 test-slow: .venv/tests-complete go java ## run the long tests: kills, full disks, TensorFlow 1.8

@@ -101,7 +101,9 @@ def test_newest_checkpoint(consume: Consume, line: Callable[[float], float]) -> 
     assert numbers(result.out) == [line(0), line(1), line(-1), line(2)]
 
 
-@pytest.mark.parametrize("model", ["saved_model", FROZEN, "saved"])
+@pytest.mark.parametrize(
+    "model", ["saved_model", *(pytest.param(m, marks=pytest.mark.slow) for m in (FROZEN, "saved"))]
+)
 def test_as_a_user_types_it(trained: Path, models: Path, consume: Consume, model: str) -> None:
     """In a process of its own, TensorFlow imported for real: not a word of its log reaches the terminal."""
     path = models / model if model == "saved" else model
@@ -178,6 +180,7 @@ def test_stdin_answers_while_the_input_goes_on(trained: Path) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("closed", "out"), [("<&-", ""), ("<&- 2>&-", ""), (">&-", ""), ("2>&- < rows", "one line")])
 def test_streams_that_are_closed(trained: Path, tmp_path: Path, closed: str, out: str) -> None:
     (tmp_path / "rows").write_text("0\n")
@@ -514,6 +517,7 @@ def test_does_not_import_tensorflow_where_it_needs_none(trained: Path) -> None:
         assert flag in help_text
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_long_calculation(tmp_path: Path) -> None:
     """The signal is heeded while TensorFlow calculates, not only between two of Python's instructions."""
     with tf.Graph().as_default() as graph:

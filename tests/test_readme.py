@@ -80,8 +80,12 @@ def test_the_comparison(shown: str, printed: str, equal: bool) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the files that git has, or would have, and the environment of the one that runs this."""
-    folder = tmp_path_factory.mktemp("checkout")
+    """A fresh copy."""
+    return check_out(tmp_path_factory.mktemp("checkout"))
+
+
+def check_out(folder: Path) -> Path:
+    """Copies the files that git has, or would have, and has the environment of the one that runs this there."""
     listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
     for name in listed.splitlines():
         if (ROOT / name).exists():
@@ -98,6 +102,8 @@ def walked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     exported.touch()
     printed = []
     for step in steps():
+        if step.command == "make run":
+            continue
         result = run_command(f". {exported}\n{step.command}\nexport -p > {exported}", checkout)
         printed.append((step, COLOR.sub("", result.out + result.err)))
     return printed
@@ -107,6 +113,15 @@ def test_every_command_prints_what_the_readme_says(walked: list[tuple[Step, str]
     for step, printed in walked:
         assert same(step.output, printed), f"$ {step.command}\n{printed}"
     assert len(walked) > 10
+
+
+@pytest.mark.slow
+def test_make_run_prints_what_the_readme_says(tmp_path: Path) -> None:
+    """It takes all the steps, each of which the page takes again."""
+    (step,) = [step for step in steps() if step.command == "make run"]
+    result = run_command(step.command, check_out(tmp_path))
+    assert result.status == 0
+    assert same(step.output, COLOR.sub("", result.out + result.err)), result
 
 
 def test_every_python_session_prints_what_the_readme_says(checkout: Path, walked: list[tuple[Step, str]]) -> None:
