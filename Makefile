@@ -34,7 +34,7 @@ run: venv ## train, consume and freeze the model, in three languages (minutes th
 	  java -jar java_consumer/target/java_consumer.jar; \
 	else echo "== java_consumer: passed over, there is no mvn here (a JDK, 17 or later, and Maven)"; fi
 
-test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (seven minutes); Java's own run within, as mvn package does
+test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (five minutes, the first time eight); Java's own run within, as mvn package does
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
 	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"

@@ -49,6 +49,7 @@ def test_digest(trained: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_settings_of_the_environment(copy: Path) -> None:
     checkpoint = "saved_model/linear_regression.ckpt-1500"
     settings = {"INPUT_GRAPH": f"{checkpoint}.meta", "INPUT_CHECKPOINT": checkpoint, "OUTPUT_GRAPH": "-a b/c/model.pb"}
@@ -127,6 +128,7 @@ def test_flags_are_refused_and_help_is_given() -> None:
         assert setting in shown.out
 
 
+@pytest.mark.slow
 def test_finds_its_python(copy: Path, tmp_path: Path) -> None:
     """Without an active environment it takes .venv beside it, and says so where there is none."""
     script = shutil.copy(SCRIPT, tmp_path)
