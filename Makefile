@@ -5,7 +5,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help venv go java run test test-slow bench clean
+.PHONY: help venv go java run cookbook exports interop test test-slow bench clean
 
 help: ## list the targets
 	@echo "Usage: make TARGET"
@@ -33,6 +33,40 @@ run: venv ## train, consume and freeze the model, in three languages (minutes th
 	  $(MAKE) --silent --no-print-directory java && echo "== java -jar java_consumer/target/java_consumer.jar: the same in Java" && \
 	  java -jar java_consumer/target/java_consumer.jar; \
 	else echo "== java_consumer: passed over, there is no mvn here (a JDK, 17 or later, and Maven)"; fi
+
+# In the order of the cookbook's page: a later recipe reads what an earlier one wrote.
+RECIPES = checkpoint_save checkpoint_restore checkpoint_subset checkpoint_from_scratch checkpoint_multiple_models \
+  inspect_model inspect_checkpoint freezemodel_save freezemodel_load freezemodel_multiple freezemodel_from_keras \
+  freezemodel_c_library savedmodel_from_source savedmodel_from_checkpoint savedmodel_from_frozen savedmodel_builder \
+  savedmodel_pretrained
+
+cookbook: frozen_graphs/SHA256SUMS ## run all recipes of the cookbook (two minutes)
+	@for recipe in $(RECIPES); do \
+	  echo "== python cookbook/$$recipe.py"; python cookbook/$$recipe.py || exit 1; \
+	done
+
+exports: frozen_graphs/SHA256SUMS ## write the SavedModels for serving into exports
+	@python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \
+	  --output y=linear_regression/add --export exports/linear_regression/1
+	@python cookbook/savedmodel_from_source.py
+	@python cookbook/checkpoint_save.py
+	@python cookbook/savedmodel_from_checkpoint.py --export exports/classifier/1
+
+interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete ## have other programs calculate the exports
+	@python tests/interop/expected.py
+	@.cache/tf2onnx/bin/python tests/interop/onnx_runtime.py
+	@.cache/openvino/bin/python tests/interop/open_vino.py
+
+frozen_graphs/SHA256SUMS: .venv/complete
+	@echo "== python model_producer.py && ./freeze_graph_linear_regression.sh: what the recipes read"
+	@python model_producer.py >/dev/null && ./freeze_graph_linear_regression.sh
+
+# Each with packages that do not get on with the project's own.
+.cache/%/complete: tests/interop/%.txt .venv/complete
+	@echo "== making an environment for $* in .cache/$*"
+	@rm -rf $(@D) && python -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
+	@touch $@
 
 test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (five minutes, the first time eight); Java's own run within, as mvn package does
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows

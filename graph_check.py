@@ -343,16 +343,21 @@ def check_output(graph_def: Any, name: str, fed: Iterable[str]) -> None:
     names = [node.name for node in graph_def.node]
     wanted = operation_name(name)
     if wanted not in names:
-        # The nearest have the longest beginning and end in common with what was asked for.
-        def common(other: str) -> int:
-            ends = os.path.commonprefix([wanted[::-1], other[::-1]])
-            return -len(os.path.commonprefix([wanted, other])) - len(ends)
-
-        raise ModelError(f"no such output: {name} (the nearest: {', '.join(sorted(names, key=common)[:3])})")
+        raise ModelError(f"no such output: {name} (the nearest: {', '.join(nearest(wanted, names))})")
     for node in _upstream(graph_def, [name], fed):
         _refuse_writing(node)
         if node.op == "Placeholder":
             raise ModelError(f"no value for the placeholder: {node.name} (give --feed {node.name}=...)")
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The three of `names` that have the longest beginning and end in common with `name`."""
+
+    def common(other: str) -> int:
+        ends = os.path.commonprefix([name[::-1], other[::-1]])
+        return -len(os.path.commonprefix([name, other])) - len(ends)
+
+    return sorted(names, key=common)[:3]
 
 
 def dtype_of(node: Any) -> np.dtype:

@@ -49,19 +49,41 @@ def without_log_noise() -> Iterator[None]:
         os.waitpid(child, 0)
 
 
+@contextlib.contextmanager
+def quiet_log() -> Iterator[None]:
+    """Keeps TensorFlow's log lines off the terminal while its libraries load, unless the user set their level.
+
+    They read the level while they load; errors still come as exceptions.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    try:
+        with without_log_noise():
+            yield
+    finally:
+        del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+
+
+def import_tensorflow() -> Any:
+    """Imports `tensorflow.compat.v1` with its log kept quiet, and its behaviour of version 2 as it is: for Keras."""
+    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    with quiet_log():
+        import tensorflow.compat.v1 as tensorflow
+    if quiet:
+        from absl import logging  # Keras's
+
+        tensorflow.logging.set_verbosity(tensorflow.logging.FATAL)
+        logging.set_verbosity(logging.FATAL)
+    return tensorflow
+
+
 class _TensorFlow(types.ModuleType):
     """Becomes `tensorflow.compat.v1` when a name is first looked up in it."""
 
     def __getattr__(self, name: str) -> object:
-        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-            import tensorflow.compat.v1 as tensorflow
-        else:
-            # The libraries read the level while they load; errors still come as exceptions.
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-            with without_log_noise():
-                import tensorflow.compat.v1 as tensorflow
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
-            tensorflow.logging.set_verbosity(tensorflow.logging.FATAL)
+        tensorflow = import_tensorflow()
         tensorflow.disable_v2_behavior()
         self.__dict__.update(vars(tensorflow))
         return getattr(tensorflow, name)

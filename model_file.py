@@ -65,6 +65,38 @@ def read_frozen_graph(path: str, source: str, target: str, allow: Collection[str
     return Model(FROZEN_GRAPH, path, graph_def, source, target)
 
 
+def read_meta_graph(folder: str, tags: Collection[str], allow: Collection[str] = (), trust: bool = False) -> Any:
+    """Reads from a SavedModel's folder the MetaGraphDef that the loader would load for just these tags.
+
+    Raises:
+        ModelError: it is refused; or it has no such tags, and then those that it has are listed.
+        OSError: a file cannot be read.
+    """
+    path = next((p for name in SAVED_MODEL_FILES if os.path.exists(p := os.path.join(folder, name))), None)
+    if path is None:
+        raise ModelError(f"not a SavedModel: {folder} (it holds no saved_model.pb and no saved_model.pbtxt)")
+    if path.endswith(".cpb"):
+        raise ModelError(f"not a usable model file: {path} is a SavedModel in chunks, which nothing here checks")
+    saved_model = graph_check.parse(new_saved_model(), graph_check.read_file(path, trust), path)
+    by_tags = {frozenset(graph.meta_info_def.tags): graph for graph in reversed(saved_model.meta_graphs)}
+    meta_graph = by_tags.get(frozenset(tags))
+    if meta_graph is None:
+        present = "; ".join(",".join(graph.meta_info_def.tags) for graph in saved_model.meta_graphs)
+        raise ModelError(f"no such tag: {','.join(tags)} (the model has: {present})")
+    if not trust:
+        graph_check.check_graph(meta_graph.graph_def, graph_check.SAVED_MODEL_OPERATIONS.union(allow))
+        graph_check.check_loading(meta_graph, folder)
+    return meta_graph
+
+
+def find_signature(meta_graph: Any, name: str) -> Any:
+    """The SignatureDef of a name. Raises ModelError where there is none; it lists those there are."""
+    if name not in meta_graph.signature_def:
+        present = ", ".join(sorted(meta_graph.signature_def)) or "none"
+        raise ModelError(f"no such signature: {name} (the model has: {present})")
+    return meta_graph.signature_def[name]
+
+
 def read_saved_model(
     folder: str,
     tags: Collection[str],
@@ -74,7 +106,7 @@ def read_saved_model(
     allow: Collection[str] = (),
     trust: bool = False,
 ) -> Model:
-    """Reads from a SavedModel's folder the MetaGraphDef that the loader would load for just these tags.
+    """Reads a SavedModel with one signature of it.
 
     Args:
         source, target: keys of the signature's inputs and outputs; None takes the only one.
@@ -83,21 +115,9 @@ def read_saved_model(
         ModelError: it is refused; or it has no such tags, signature or key, and then those that it has are listed.
         OSError: a file cannot be read.
     """
-    path = next(p for name in SAVED_MODEL_FILES if os.path.exists(p := os.path.join(folder, name)))
-    if path.endswith(".cpb"):
-        raise ModelError(f"not a usable model file: {path} is a SavedModel in chunks, which nothing here checks")
-    saved_model = graph_check.parse(new_saved_model(), graph_check.read_file(path, trust), path)
-    by_tags = {frozenset(graph.meta_info_def.tags): graph for graph in reversed(saved_model.meta_graphs)}
-    meta_graph = by_tags.get(frozenset(tags))
-    if meta_graph is None:
-        raise ModelError(f"no such tag: {','.join(tags)} (the model has: {'; '.join(map(','.join, by_tags))})")
-    if not trust:
-        graph_check.check_graph(meta_graph.graph_def, graph_check.SAVED_MODEL_OPERATIONS.union(allow))
-        graph_check.check_loading(meta_graph, folder)
-    if signature not in meta_graph.signature_def:
-        present = ", ".join(sorted(meta_graph.signature_def)) or "none"
-        raise ModelError(f"no such signature: {signature} (the model has: {present})")
-    inputs, outputs = meta_graph.signature_def[signature].inputs, meta_graph.signature_def[signature].outputs
+    meta_graph = read_meta_graph(folder, tags, allow, trust)
+    signature_def = find_signature(meta_graph, signature)
+    inputs, outputs = signature_def.inputs, signature_def.outputs
     keys = {key: inputs[key].name for key in inputs}
     return Model(
         SAVED_MODEL, folder, meta_graph, _find(inputs, source, "input"), _find(outputs, target, "output"), keys

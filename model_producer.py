@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import command_line
 from graph_mode import tf
+from whole_file import write_whole
 
 NAME = "linear_regression"
 EVENT_FILES = "events.out.tfevents.*"
@@ -121,22 +122,6 @@ def export_graph(g: Any, folder: Path) -> None:
     """Writes the graph as a GraphDef in text form, and its operations as `get_operations()` prints them."""
     write_whole(folder / "graphdef.pbtxt", str(g.as_graph_def()))
     write_whole(folder / "get_operations.txt", "".join(f"{operation!r}\n" for operation in g.get_operations()))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all: a reader sees the old one or the new one, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_earlier_run(checkpoints: Path, summaries: Path) -> None:

@@ -138,7 +138,8 @@ def main() -> None:
         floor = build_floor(Path(scratch))
         programs = {"C": [floor, MODEL], "Go": GO, "Java": JAVA, "Python": PYTHON}
 
-        whole = {"C, its library alone": [floor], **programs}
+        library = [sys.executable, "cookbook/freezemodel_c_library.py"]
+        whole = {"C, its library alone": [floor], **programs, "Python, the C library alone": library}
         taken = in_turn(max(5, arguments.rounds), {n: lambda c=c: run(c).seconds for n, c in whole.items()})
         table("Whole process, the default x, to the C program", "s", taken, "C")
 

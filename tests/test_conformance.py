@@ -141,6 +141,36 @@ def test_the_same_bytes(models: Path, model: str, numbers: str) -> None:
         assert by_row == [Result(0, "\n".join(texts) + "\n", "")] * 3
 
 
+@pytest.fixture(scope="module")
+def cookbook(trained: Path, models: Path) -> Path:
+    """The models, and those that recipes make of the classifier and of the regression's checkpoint."""
+    names = ["--input", "x=inputs/x_sample", "--output", "y=linear_regression/add"]
+    for recipe, *flags in (
+        ["checkpoint_save", "--steps", 300],
+        ["freezemodel_save"],
+        ["savedmodel_from_checkpoint"],
+        ["savedmodel_from_checkpoint", "--checkpoint", trained / "saved_model", *names, "--export", "exports/line/1"],
+    ):
+        result = run_program(f"cookbook/{recipe}.py", *flags, folder=models)
+        assert (result.status, result.err) == (0, "")
+    return models
+
+
+@pytest.mark.parametrize("model", ["results/frozen_model.pb", "results/tfckptmodel", "exports/line/1"])
+def test_the_same_bytes_of_the_models_of_recipes(cookbook: Path, model: str) -> None:
+    names = ["--input", "Placeholder/inputs_placeholder", "--output", "Accuracy/predictions"]
+    flags = ["--model", model, *(names if model.endswith(".pb") else [])]
+    by_rows = model == "exports/line/1"
+    xs = EDGES if by_rows else "5,5,5,5,5,5,5,5,5,5,0,1,2,3,4,5,6,7,8,9"
+    results = [run_consumer(language, *flags, "--x", xs, folder=cookbook) for language in LANGUAGES]
+    texts = re.fullmatch(r"The calculation results : \[(.*)\]\n", results[0].out)[1].split()
+    assert texts == ["true", "false"] if not by_rows else len(texts) == EDGES.count(",") + 1
+    assert results == [Result(0, results[0].out, "")] * 3
+    stdin = xs.replace(",", "\n") if by_rows else xs.replace("5,0", "5\n0")
+    streamed = [run_consumer(language, *flags, "--stdin", folder=cookbook, stdin=stdin) for language in LANGUAGES]
+    assert streamed == [Result(0, "\n".join(texts) + "\n", "")] * 3
+
+
 @pytest.mark.parametrize(
     "dtype",
     [
@@ -189,6 +219,9 @@ WORDS = [
     ("--model frozen.pb --output linear_regresion/add", None),
     ("--model frozen.pb --output linear_regression/add:1", None),
     ("--model saved --tag train", None),
+    ("--model exp_model/1 --tag gpu", None),
+    ("--model exp_model/1 --signature classification", None),
+    ("--model exp_model/2 --signature prediction", None),
     ("--model saved --signature three", None),
     ("--model saved --signature two", None),
     ("--model saved --signature two --output twice --x 3", None),
@@ -244,7 +277,8 @@ def test_the_same_words(cases: Path, flags: str, stdin: str | None) -> None:
 
 @pytest.fixture(scope="module")
 def cases(models: Path) -> Path:
-    """The models, and beside them what is none."""
+    """The models, one with several graphs in it, and beside them what is none."""
+    assert run_program("cookbook/savedmodel_builder.py", folder=models).status == 0
     (models / "folder").mkdir()
     os.mkfifo(models / "fifo")
     (models / "empty.pb").touch()

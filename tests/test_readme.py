@@ -2,62 +2,16 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
+import page
 import pytest
 from conftest import ROOT, run_command
+from page import Step
 
 from graph_mode import tf
 
 README = (ROOT / "README.md").read_text()
-BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
-)
-COLOR = re.compile(r"\x1b\[[\d;]*m")  # Maven ends with one, whatever it is asked
-NUMBER = re.compile(r"(?<![\w./-])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*[\w])")
-
-
-class Step(NamedTuple):
-    """A command of the README and its output there."""
-
-    command: str
-    output: str
-
-
-def blocks(language: str, run: bool = True) -> list[str]:
-    """The texts of the code blocks in a language: of those that run, or of those that are marked not to."""
-    found = [match for match in BLOCK.finditer(README) if match["language"] == language]
-    return [match["text"] for match in found if (match["reason"] is None) == run]
-
-
-def steps() -> list[Step]:
-    """The commands of all console blocks that run, in order."""
-    found = []
-    for text in blocks("console"):
-        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append(Step(command, output))
-    return found
-
-
-def same(shown: str, printed: str) -> bool:
-    """Equal but for numbers, which may differ by 1e-9 (near zero absolutely); `...` stands for anything."""
-    pattern, values = "", []
-    position = 0
-    for match in NUMBER.finditer(shown):
-        pattern += re.escape(shown[position : match.start()]) + r"([-+]?\d[\d.e+-]*)"
-        values.append(match[0])
-        position = match.end()
-    pattern += re.escape(shown[position:])
-    found = re.fullmatch(pattern.replace(r"\.\.\.", r"(?:.*?)"), printed, re.DOTALL)
-    return found is not None and all(
-        shown == printed
-        if shown.lstrip("+-").isdigit()
-        else float(printed) == pytest.approx(float(shown), rel=1e-9, abs=1e-9)
-        for shown, printed in zip(values, found.groups(), strict=True)
-    )
 
 
 @pytest.mark.parametrize(
@@ -75,24 +29,13 @@ def same(shown: str, printed: str) -> bool:
     ],
 )
 def test_the_comparison(shown: str, printed: str, equal: bool) -> None:
-    assert same(shown, printed) is equal
+    assert page.same(shown, printed) is equal
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh copy."""
-    return check_out(tmp_path_factory.mktemp("checkout"))
-
-
-def check_out(folder: Path) -> Path:
-    """Copies the files that git has, or would have, and has the environment of the one that runs this there."""
-    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
-    for name in listed.splitlines():
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    return folder
+    return page.check_out(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
@@ -100,47 +43,43 @@ def walked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     """The commands of the README, each with what it printed here; what one exports the next ones have."""
     exported = tmp_path_factory.mktemp("shell") / "exported"
     exported.touch()
-    printed = []
-    for step in steps():
-        if step.command == "make run":
-            continue
-        result = run_command(f". {exported}\n{step.command}\nexport -p > {exported}", checkout)
-        printed.append((step, COLOR.sub("", result.out + result.err)))
-    return printed
+    return page.walk(
+        [step for step in page.steps(README) if step.command != "make run"],
+        checkout,
+        lambda command, folder: run_command(f". {exported}\n{command}\nexport -p > {exported}", folder),
+    )
 
 
 def test_every_command_prints_what_the_readme_says(walked: list[tuple[Step, str]]) -> None:
-    for step, printed in walked:
-        assert same(step.output, printed), f"$ {step.command}\n{printed}"
-    assert len(walked) > 10
+    page.check(walked)
 
 
 @pytest.mark.slow
 def test_make_run_prints_what_the_readme_says(tmp_path: Path) -> None:
     """It takes all the steps, each of which the page takes again."""
-    (step,) = [step for step in steps() if step.command == "make run"]
-    result = run_command(step.command, check_out(tmp_path))
+    (step,) = [step for step in page.steps(README) if step.command == "make run"]
+    result = run_command(step.command, page.check_out(tmp_path))
     assert result.status == 0
-    assert same(step.output, COLOR.sub("", result.out + result.err)), result
+    assert page.same(step.output, page.COLOR.sub("", result.out + result.err)), result
 
 
 def test_every_python_session_prints_what_the_readme_says(checkout: Path, walked: list[tuple[Step, str]]) -> None:
-    (checkout / "sessions.txt").write_text("\n".join(blocks("pycon")))
+    (checkout / "sessions.txt").write_text("\n".join(page.blocks(README, "pycon")))
     options = "-o doctest_optionflags='NUMBER ELLIPSIS' --doctest-glob=sessions.txt -p no:cacheprovider"
     result = run_command(f"python -m pytest -q {options} sessions.txt", checkout)
     assert result.status == 0, result.out
     assert "1 passed" in result.out
-    assert sum(text.count(">>> ") for text in blocks("pycon")) > 15
+    assert sum(text.count(">>> ") for text in page.blocks(README, "pycon")) > 15
 
 
 def test_blocks_that_do_not_run_are_these() -> None:
-    assert [text.split()[1:3] for text in blocks("console", run=False)] == [
+    assert [text.split()[1:3] for text in page.blocks(README, "console", run=False)] == [
         ["git", "clone"],
         ["make", "test"],
         ["tensorboard", "--logdir"],
     ]
-    assert {match["language"] for match in BLOCK.finditer(README)} == {"console", "pycon", "sh"}
-    assert README.count("\n```") == 2 * len(list(BLOCK.finditer(README))), "every fence belongs to a block"
+    assert {match["language"] for match in page.BLOCK.finditer(README)} == {"console", "pycon", "sh"}
+    assert README.count("\n```") == 2 * len(list(page.BLOCK.finditer(README))), "every fence belongs to a block"
 
 
 def test_table_of_file_sizes(checkout: Path, walked: list[tuple[Step, str]]) -> None:

@@ -24,7 +24,7 @@ def test_go_is_formatted() -> None:
 
 
 def test_requirements_are_pinned_and_explained() -> None:
-    for path in (ROOT / "requirements.txt", *ROOT.glob("*/requirements.txt")):
+    for path in (ROOT / "requirements.txt", *ROOT.glob("*/requirements.txt"), *ROOT.glob("tests/interop/*.txt")):
         for line in path.read_text().splitlines():
             if not line.startswith("#"):
                 requirement, _, reason = line.partition("  # ")

@@ -1,0 +1,48 @@
+"""The files by which the recipes meet, and who makes them."""
+
+import argparse
+import os
+from pathlib import Path
+
+CHECKPOINT = "results/graph.ckpt"
+FROZEN = "results/frozen_model.pb"
+KERAS = "results/keras_model.h5"
+REGRESSION_CHECKPOINT = "saved_model"
+REGRESSION = "frozen_graphs/frozen_linear_regression.pb"
+MADE_BY = {
+    CHECKPOINT: "python cookbook/checkpoint_save.py",
+    FROZEN: "python cookbook/freezemodel_save.py",
+    REGRESSION_CHECKPOINT: "python model_producer.py",
+    REGRESSION: "./freeze_graph_linear_regression.sh",
+    "results/frozensavedmodel": "python cookbook/savedmodel_from_frozen.py",
+    "results/simplesavedmodel": "python cookbook/savedmodel_from_source.py",
+    "results/tfckptmodel": "python cookbook/savedmodel_from_checkpoint.py",
+    "exp_model/1": "python cookbook/savedmodel_builder.py",
+    "exports/linear_regression/1": "make exports",
+}
+
+
+def need(path: str) -> str:
+    """Returns a path to a file, a folder or a checkpoint's prefix.
+
+    Raises:
+        ValueError: there is nothing; it says which recipe makes it.
+    """
+    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
+        prefix = next((known for known in MADE_BY if path.startswith(known)), None)
+        raise ValueError(f"no such file: {path} (run {MADE_BY[prefix]} first)" if prefix else f"no such file: {path}")
+    return path
+
+
+def size_of(path: str) -> int:
+    """The bytes of a file, of all files in a folder, or of a checkpoint's `.meta`, `.index` and `.data`."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    files = Path(path).rglob("*") if os.path.isdir(path) else Path(path).parent.glob(f"{Path(path).name}.[mid]*[!n]")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def add_check_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags with which a graph is accepted that `graph_check.py` refuses."""
+    parser.add_argument("--allow-op", metavar="OP", action="append", default=[], help="accept one more operation type")
+    parser.add_argument("--trust", action="store_true", help="accept any graph, of a model you made yourself")

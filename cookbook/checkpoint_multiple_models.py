@@ -1,0 +1,86 @@
+"""Restores two models into one session: the obvious way, which mixes them up, and the one that keeps them apart.
+
+    python cookbook/checkpoint_multiple_models.py
+
+Reads   results/graph.ckpt (checkpoint_save.py)
+Writes  results/opposite.ckpt.*, the same classifier with its last layer negated, which says the opposite
+"""
+
+import argparse
+from typing import Any
+
+import artefacts
+import checkpoint
+import classifier
+import command_line
+from graph_mode import tf
+
+
+def save_opposite(meta_graph: Any, prefix: str, opposite: str) -> None:
+    """Makes the second model: of the same architecture and names, with other values."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        saver = tf.train.import_meta_graph(meta_graph, clear_devices=True)
+        saver.restore(session, prefix)
+        layer = [v for v in tf.trainable_variables() if v.op.name.startswith("output/")]
+        session.run([tf.assign(variable, -variable) for variable in layer])
+        saver.save(session, opposite, latest_filename="checkpoint_opposite")
+
+
+def import_both(meta_graph: Any, prefixes: list[str]) -> list[Any]:
+    """The obvious way. The second import's operations get other names (`hidden/kernel_1`), but its Saver's still lead
+    to the first model: restoring with it overwrites the first one's variables and leaves its own uninitialized."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        for prefix in prefixes:
+            tf.train.import_meta_graph(meta_graph, clear_devices=True).restore(session, prefix)
+        answers = []
+        for suffix in ("", "_1"):
+            inputs, predictions = (
+                graph.get_tensor_by_name(f"{name}{suffix}:0") for name in (classifier.INPUT, classifier.OUTPUT)
+            )
+            try:
+                answers.append(session.run(predictions, {inputs: classifier.EXAMPLES}).tolist())
+            except tf.errors.FailedPreconditionError as error:
+                answers.append(command_line.one_line(error))
+        return answers
+
+
+def build_both(prefixes: list[str]) -> list[Any]:
+    """Each model under a variable scope of its own, restored with a Saver over the variables of that scope."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        models = []
+        for number, prefix in enumerate(prefixes):
+            scope = f"model_{number}"
+            with tf.variable_scope(scope):
+                models.append(classifier.build_graph(training=False))
+            variables = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope=f"{scope}/")
+            checkpoint.restore(session, prefix, {v.op.name.removeprefix(f"{scope}/"): v for v in variables})
+        return [session.run(model.predictions, {model.inputs: classifier.EXAMPLES}).tolist() for model in models]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
+    parser.add_argument("--opposite", metavar="PREFIX", default="results/opposite.ckpt", help="to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    prefix = checkpoint.find_prefix(artefacts.need(flags.checkpoint))
+    meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta")
+    save_opposite(meta_graph, prefix, flags.opposite)
+    prefixes = [prefix, flags.opposite]
+    for way, answers in (
+        ("imported one after the other", import_both(meta_graph, prefixes)),
+        ("each under its scope", build_both(prefixes)),
+    ):
+        print(f"{way}:")
+        for path, answer in zip(prefixes, answers, strict=True):
+            print(f"  {path} says {answer}")
+    first, second = answers
+    if second != [[not value] for [value] in first]:
+        raise ValueError(f"not the opposite: {first} and {second}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

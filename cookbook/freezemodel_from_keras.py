@@ -1,0 +1,109 @@
+"""Freezes a Keras model (.h5 or .keras) into a GraphDef with names of one's choice, in inference form.
+
+    python cookbook/freezemodel_from_keras.py
+
+Reads   results/keras_model.h5; without --model it is made first, a small network with two outputs, and its .keras twin
+Writes  results/frozen_keras_model.pb, and its digest into results/SHA256SUMS
+
+Keras 3 has no `get_session` and no `set_learning_phase`: the model becomes a `tf.function` that calls it with
+`training=False`, so that Dropout passes everything on and BatchNormalization uses what it has learnt.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import artefacts
+import command_line
+import graph_check
+from graph_mode import import_tensorflow
+from keras_network import Scale, make_model
+from whole_file import write_with_digest
+
+
+def load_model(path: str, custom: list[str]) -> Any:
+    """Loads a Keras model; `custom` are the classes that it needs besides Keras's own, as `module:Class`."""
+    import keras
+
+    classes = {"Scale": Scale()}
+    sys.path.insert(0, os.getcwd())
+    for text in custom:
+        module, _, name = text.partition(":")
+        try:
+            classes[name] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"no such class: {text} ({error}; give MODULE:CLASS)") from None
+    try:
+        # A .keras file with a Lambda layer holds Python code: safe mode refuses it.
+        return keras.models.load_model(path, custom_objects=classes, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ValueError(f"cannot load: {path}: {command_line.one_line(error)}") from error
+
+
+def freeze(model: Any) -> Any:
+    """Returns the GraphDef: placeholders `input0`, `input1`, ..., outputs `output0`, `output1`, ..."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    inputs = [tf.TensorSpec(x.shape, x.dtype, f"input{i}") for i, x in enumerate(model.inputs)]
+
+    @tf.function(input_signature=inputs)
+    def infer(*tensors: Any) -> list[Any]:
+        outputs = model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+        return [tf.identity(output, f"output{i}") for i, output in enumerate(tf.nest.flatten(outputs))]
+
+    graph = convert_variables_to_constants_v2(infer.get_concrete_function()).graph
+    # Without the function's own results, which come behind the outputs and are all called `Identity`.
+    outputs = [operation.name for operation in graph.get_operations() if re.fullmatch(r"output\d+", operation.name)]
+    return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--model", metavar="FILE", help=f".h5 or .keras (default: {artefacts.KERAS}, made first)")
+    parser.add_argument(
+        "--custom", metavar="MODULE:CLASS", action="append", default=[], help="a class that the model needs; repeatable"
+    )
+    parser.add_argument("--frozen", metavar="FILE", type=Path, default="results/frozen_keras_model.pb", help="to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    if flags.model:
+        artefacts.need(flags.model)
+    tf = import_tensorflow()
+    if not flags.model:
+        make_model([artefacts.KERAS, artefacts.KERAS.replace(".h5", ".keras")])
+    path = flags.model or artefacts.KERAS
+    model = load_model(path, flags.custom)
+    graph_def = freeze(model)
+    left = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "ReadVariableOp")]
+    if left:
+        raise ValueError(f"not frozen: {left[0]} of {path} is still a variable")
+    write_with_digest(flags.frozen, graph_def.SerializeToString(deterministic=True))
+
+    written = graph_check.parse(tf.GraphDef(), graph_check.read_file(str(flags.frozen)), str(flags.frozen))
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=[dim or 4 for dim in x.shape]).astype(x.dtype) for x in model.inputs]
+    expected = [np.asarray(y) for y in tf.nest.flatten(model.predict_on_batch(arrays if arrays[1:] else arrays[0]))]
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(written, name="")
+        feed = {f"input{i}:0": array for i, array in enumerate(arrays)}
+        results = session.run([f"output{i}:0" for i in range(len(expected))], feed)
+    print(f"{path}: {len(model.layers)} layers, {sum(array.size for array in model.get_weights())} numbers")
+    print(f"{flags.frozen}: {len(written.node)} nodes, {flags.frozen.stat().st_size} bytes")
+    for i, (result, prediction) in enumerate(zip(results, expected, strict=True)):
+        if not np.allclose(result, prediction, rtol=1e-6, atol=1e-6 * np.abs(prediction).max()):
+            raise ValueError(f"not Keras's own prediction: output{i} of {flags.frozen}")
+        print(f"output{i} {result.dtype} {list(result.shape)} equals Keras's own prediction to 1e-6")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,70 @@
+"""Runs several frozen models in one process: in one graph under prefixes, chained, and each in a graph of its own.
+
+    python cookbook/freezemodel_multiple.py
+
+Reads frozen_graphs/frozen_linear_regression.pb (freeze_graph_linear_regression.sh) and results/frozen_model.pb
+(freezemodel_save.py).
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+import artefacts
+import classifier
+import command_line
+import model_file
+from feed import parse_feed
+from graph_mode import tf
+
+
+def run_in_one_graph(line: Any, sums: Any, x: np.ndarray) -> list[np.ndarray]:
+    """Both under prefixes, and the line's output into the classifier: one session, one `run` for all."""
+    with tf.Graph().as_default() as graph:
+        (y,) = tf.import_graph_def(line.graph_def, name="line", return_elements=[f"{line.output}:0"])
+        tf.import_graph_def(sums.graph_def, name="sums")
+        # `input_map` puts a tensor in the place of a placeholder, which must be of the placeholder's dtype.
+        (chained,) = tf.import_graph_def(
+            sums.graph_def, {f"{sums.input}:0": tf.cast(y, tf.float32)}, [f"{sums.output}:0"], name="chained"
+        )
+        feed = {f"line/{line.input}:0": x, f"sums/{sums.input}:0": x.astype(np.float32)}
+        with tf.Session(graph=graph) as session:
+            return session.run([y, f"sums/{sums.output}:0", chained], feed)
+
+
+def run_apart(model: Any, x: np.ndarray) -> np.ndarray:
+    """A graph and a session of its own: no prefix, no shared names, and it can be closed without the others."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(model.graph_def, name="")
+        with tf.Session(graph=graph) as session:
+            return session.run(f"{model.output}:0", {f"{model.input}:0": x})
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--line", metavar="FILE", default=artefacts.REGRESSION, help="the frozen regression")
+    parser.add_argument("--sums", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
+    parser.add_argument("--x", metavar="LIST", default="5,5,5,5,5,5,5,5,5,5", help="ten comma-separated numbers")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    artefacts.need(flags.line), artefacts.need(flags.sums)
+    line = model_file.read_frozen_graph(flags.line, "inputs/x_sample", "linear_regression/add")
+    sums = model_file.read_frozen_graph(flags.sums, classifier.INPUT, classifier.OUTPUT)
+    x = parse_feed(sums.graph_def, sums.input, flags.x).astype(np.float64)
+
+    together = run_in_one_graph(line, sums, x)
+    y = run_apart(line, x)
+    apart = [y, run_apart(sums, x.astype(np.float32)), run_apart(sums, y.astype(np.float32))]
+    for name, results in zip(("the line", "the classifier", "the classifier of the line"), together, strict=True):
+        print(f"{name}: {results.tolist()}")
+    if not all(map(np.array_equal, together, apart)):
+        raise ValueError(f"not the same results in graphs of their own: {flags.line}, {flags.sums}")
+    print("each in a graph of its own: the same")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

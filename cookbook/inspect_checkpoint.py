@@ -1,0 +1,45 @@
+"""Prints the tensors of a checkpoint: names, dtypes, shapes, values. No graph and no .meta is needed.
+
+    python cookbook/inspect_checkpoint.py
+
+Reads results/graph.ckpt (checkpoint_save.py).
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+import artefacts
+import checkpoint
+import command_line
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--tensor", metavar="NAME", help="print the values of this one")
+    which.add_argument("--all", action="store_true", help="print the values of all")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    path = artefacts.need(flags.checkpoint)
+    prefix = checkpoint.find_prefix(path) if os.path.isdir(path) else path
+    values = checkpoint.values(prefix)
+    if flags.tensor and flags.tensor not in values:
+        raise ValueError(f"no such tensor: {flags.tensor} in {prefix} (it has: {', '.join(values)})")
+    for name, value in values.items():
+        if flags.tensor in (None, name):
+            print(f"{name} {value.dtype} {list(value.shape)}")
+            if flags.tensor or flags.all:
+                print(np.array2string(value, threshold=100))
+    data = sum(file.stat().st_size for file in Path(prefix).parent.glob(f"{Path(prefix).name}.data-*"))
+    print(f"{len(values)} tensors of {sum(value.nbytes for value in values.values())} bytes; .data has {data}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,60 @@
+"""Prints what a .meta holds: operations, variables, collections, signatures; and writes its graph as text.
+
+    python cookbook/inspect_model.py
+
+Reads   results/graph.ckpt.meta (checkpoint_save.py)
+Writes  results/train.pbtxt
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import artefacts
+import checkpoint
+import command_line
+import graph_check
+from graph_mode import tf
+from whole_file import write_whole
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--meta", metavar="FILE", default=f"{artefacts.CHECKPOINT}.meta", help="a MetaGraphDef")
+    parser.add_argument("--text", metavar="FILE", type=Path, default="results/train.pbtxt", help="to write")
+    parser.add_argument("--all", action="store_true", help="print every operation, not only how many of each type")
+    artefacts.add_check_flags(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    meta_graph = checkpoint.read_meta_graph(artefacts.need(flags.meta), flags.allow_op, flags.trust)
+    write_whole(flags.text, str(meta_graph.graph_def))
+    with tf.Graph().as_default() as graph:
+        tf.train.import_meta_graph(meta_graph)
+        operations = graph.get_operations()
+        print(f"written by TensorFlow {meta_graph.meta_info_def.tensorflow_version}")
+        print(f"operations: {len(operations)}")
+        if flags.all:
+            print("\n".join(f"  {operation.name} ({operation.type})" for operation in operations))
+        else:
+            types = Counter(operation.type for operation in operations)
+            print("  " + ", ".join(f"{count} {name}" for name, count in types.most_common(8)) + ", ...")
+        for kind, variables in (("", tf.global_variables()), ("trainable ", tf.trainable_variables())):
+            print(f"{kind}variables: {len(variables)}")
+            for variable in variables:
+                print(f"  {variable.op.name} {variable.dtype.base_dtype.name} {variable.shape}")
+        print("collections:")
+        for name in sorted(graph.get_all_collection_keys()):
+            print(f"  {name}: {len(graph.get_collection(name))}")
+        print(f"signatures: {', '.join(sorted(meta_graph.signature_def)) or 'none (a SavedModel has them)'}")
+
+    written = graph_check.parse(tf.GraphDef(), flags.text.read_bytes(), str(flags.text))
+    if written != meta_graph.graph_def:
+        raise ValueError(f"not the graph of {flags.meta}: {flags.text}")
+    print(f"{flags.text} is the same graph")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,73 @@
+"""What recipes share about SavedModels: a folder written whole or not at all, one read with its checks."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import model_file
+from graph_mode import tf
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[str]:
+    """Yields a folder to write a SavedModel into, which takes the place of `path` when all has gone well.
+
+    Raises:
+        ValueError: what stands at `path` is no SavedModel; it is left alone.
+    """
+    path = Path(path)
+    if path.exists() and not any((path / name).exists() for name in model_file.SAVED_MODEL_FILES):
+        raise ValueError(f"not a SavedModel: {path} (it would be replaced; remove it, or name another folder)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
+    try:
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
+        yield str(partial)
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    finally:
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(session: Any, folder: str, tags: Collection[str], allow: Collection[str] = (), trust: bool = False) -> Any:
+    """Loads the MetaGraphDef of these tags into a session's graph, after its checks (`graph_check.py`).
+
+    Returns:
+        The MetaGraphDef.
+
+    Raises:
+        ModelError: it is refused, or there are no such tags.
+    """
+    meta_graph = model_file.read_meta_graph(folder, tags, allow, trust)
+    with session.graph.as_default():
+        tf.saved_model.loader.load(session, list(meta_graph.meta_info_def.tags), folder)
+    return meta_graph
+
+
+def calculate(session: Any, meta_graph: Any, signature: str, feed: Mapping[str, Any]) -> dict[str, Any]:
+    """Feeds and fetches by the keys of a signature.
+
+    Raises:
+        ModelError: there is no such signature.
+        ValueError: it has no such key, or one was not fed.
+    """
+    signature_def = model_file.find_signature(meta_graph, signature)
+    if set(feed) != set(signature_def.inputs):
+        wanted = ", ".join(sorted(signature_def.inputs))
+        raise ValueError(f"not the inputs of {signature}: {', '.join(sorted(feed)) or 'none'} (it takes: {wanted})")
+    outputs = {key: info.name for key, info in signature_def.outputs.items()}
+    return session.run(outputs, {signature_def.inputs[key].name: value for key, value in feed.items()})
+
+
+def print_files(folder: str) -> None:
+    """Prints the files of a SavedModel with their sizes."""
+    for path in sorted(Path(folder).rglob("*")):
+        empty = path.is_dir() and not os.listdir(path)
+        if path.is_file() or empty:
+            print(f"  {path.relative_to(folder)}{'/ (empty)' if empty else f' {path.stat().st_size}'}")

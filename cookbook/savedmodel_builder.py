@@ -1,0 +1,106 @@
+"""Builds SavedModels with all that they can hold: several graphs by tags, signatures of three kinds, an asset.
+
+    python cookbook/savedmodel_builder.py
+
+Writes results/vocabulary.txt, exp_model/1 (saved_model.pb, the table of words initialized by legacy_init_op) and
+exp_model/2 (saved_model.pbtxt, by main_op). The model is y = x / 2 + 2; it calls a y of 3 or more "high".
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import command_line
+import model_file
+import savedmodel
+from graph_mode import tf
+from whole_file import write_whole
+
+VOCABULARY, WORDS = "results/vocabulary.txt", ("low", "high")
+
+
+def build_graph(vocabulary: str, training: bool) -> dict[str, Any]:
+    """Builds the model in the default graph. Returns its signatures by name."""
+    x = tf.placeholder(tf.float32, [None, 1], name="input")
+    a, b = (tf.get_variable(name, initializer=tf.constant(value)) for name, value in (("a", 0.5), ("b", 2.0)))
+    y = tf.add(a * x, b, name="output")
+    if training:
+        tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(y**2))
+        return {}
+    # Regress and classify take serialized tf.Examples, as TensorFlow Serving's calls of these names do.
+    examples = tf.placeholder(tf.string, [None], name="examples")
+    parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+    regressed = a * parsed["x"] + b
+    # The file becomes an asset: it is copied into the SavedModel, and its path is fed when that is loaded.
+    lines = tf.lookup.TextFileIndex
+    initializer = tf.lookup.TextFileInitializer(vocabulary, tf.int64, lines.LINE_NUMBER, tf.string, lines.WHOLE_LINE)
+    table = tf.lookup.StaticHashTable(initializer, "?")
+    words = table.lookup(tf.cast(regressed >= 3, tf.int64))
+    make = tf.saved_model.signature_def_utils
+    return {
+        "prediction": tf.saved_model.predict_signature_def({"input": x}, {"output": y}),
+        "regression": make.regression_signature_def(examples, regressed),
+        "classification": make.classification_signature_def(examples, words, regressed),
+    }
+
+
+def build(folder: str, vocabulary: str, as_text: bool, init: str) -> None:
+    """Three MetaGraphDefs: the first is saved with the variables, the others share them under the same names."""
+    builder = tf.saved_model.builder.SavedModelBuilder(folder)
+    for tags in (["serve"], ["train"], ["serve", "gpu"]):
+        with tf.Graph().as_default(), tf.Session() as session:
+            signatures = build_graph(vocabulary, training=tags == ["train"])
+            more = {init: tf.tables_initializer()} if signatures else {}
+            assets = tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS)
+            if tags == ["serve"]:
+                session.run(tf.global_variables_initializer())
+                builder.add_meta_graph_and_variables(session, tags, signatures, assets, **more)
+            else:
+                builder.add_meta_graph(tags, signatures, assets, **more)
+    builder.save(as_text)
+
+
+def example(x: float) -> bytes:
+    """A serialized tf.Example with the feature `x`."""
+    return tf.train.Example(
+        features=tf.train.Features(feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=[x]))})
+    ).SerializeToString()
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--export", metavar="DIR", default="exp_model", help="to write versions 1 and 2 in")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    write_whole(Path(VOCABULARY), "".join(f"{word}\n" for word in WORDS))
+    for version, as_text, init in (("1", False, "legacy_init_op"), ("2", True, "main_op")):
+        path = os.path.join(flags.export, version)
+        with savedmodel.new_folder(path) as folder:
+            build(folder, VOCABULARY, as_text, init)
+        print(f"{path}:")
+        savedmodel.print_files(path)
+
+        for tags in (["serve"], ["train"], ["serve", "gpu"]):
+            names = sorted(model_file.read_meta_graph(path, tags, trust=True).signature_def)
+            print(f"  {'+'.join(tags)}: {', '.join(names) or 'no signature'}")
+        with tf.Session(graph=tf.Graph()) as session:
+            meta_graph = savedmodel.load(session, path, ["serve"])
+            x = np.array([[1.0], [2.0]], np.float32)
+            results = savedmodel.calculate(session, meta_graph, "prediction", {"input": x})
+            print(f"  prediction: {x.tolist()} gives {results['output'].tolist()}")
+            examples = {"inputs": [example(value) for value in x.ravel().tolist()]}
+            regressed = savedmodel.calculate(session, meta_graph, "regression", examples)["outputs"]
+            classified = savedmodel.calculate(session, meta_graph, "classification", examples)
+            print(f"  classification: {[row[0].decode() for row in classified['classes']]}")
+        if not np.array_equal(results["output"], x / 2 + 2) or not np.array_equal(regressed, results["output"]):
+            raise ValueError(f"not x / 2 + 2: {path}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,101 @@
+"""Turns a checkpoint into a SavedModel that has what leads to the outputs, and no training.
+
+    python cookbook/savedmodel_from_checkpoint.py
+    python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \\
+        --output y=linear_regression/add --export exports/linear_regression/1
+
+Reads   results/graph.ckpt (checkpoint_save.py)
+Writes  results/tfckptmodel
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+import artefacts
+import checkpoint
+import classifier
+import command_line
+import graph_check
+import savedmodel
+from graph_mode import tf
+
+
+def check_nodes(meta_graph: Any, tensors: list[str], prefix: str) -> list[str]:
+    """The nodes of these tensors. Raises ValueError where the graph has no such node; it names the nearest."""
+    nodes = [graph_check.operation_name(name) for name in tensors]
+    present = [node.name for node in meta_graph.graph_def.node]
+    for name in nodes:
+        if name not in present:
+            nearest = ", ".join(graph_check.nearest(name, present))
+            raise ValueError(f"no such node: {name} in {prefix}.meta (the nearest: {nearest})")
+    return nodes
+
+
+def find_tensors(graph: Any, names: dict[str, str]) -> dict[str, Any]:
+    """The tensors of a signature, from key to tensor."""
+    return {key: graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for key, name in names.items()}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
+    for flag, key in (("--input", "inputs_1"), ("--output", "output1")):
+        default = f"{key}={classifier.INPUT if flag == '--input' else classifier.OUTPUT}"
+        parser.add_argument(
+            flag,
+            metavar="KEY=NODE",
+            action="append",
+            type=command_line.name_and_value,
+            help=f"of the signature; repeatable (default: {default})",
+        )
+    parser.add_argument("--export", metavar="DIR", default="results/tfckptmodel", help="to write")
+    parser.add_argument("--whole", action="store_true", help="keep the training operations")
+    artefacts.add_check_flags(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    prefix = checkpoint.find_prefix(artefacts.need(flags.checkpoint))
+    meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta", flags.allow_op, flags.trust)
+    sources = dict(flags.input or [("inputs_1", classifier.INPUT)])
+    targets = dict(flags.output or [("output1", classifier.OUTPUT)])
+    nodes = check_nodes(meta_graph, [*sources.values(), *targets.values()], prefix)
+    if not flags.whole:
+        meta_graph = checkpoint.without_training(meta_graph, nodes)
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        # The saver covers what the checkpoint has, and is given to the builder too: its own would cover all variables
+        # of the graph, and stop at a slot of the optimizer that the checkpoint left out and nothing has initialized.
+        saver = tf.train.import_meta_graph(meta_graph, clear_devices=True)
+        inputs, outputs = find_tensors(graph, sources), find_tensors(graph, targets)
+        saver.restore(session, prefix)
+        signature = tf.saved_model.predict_signature_def(inputs, outputs)
+        with savedmodel.new_folder(flags.export) as folder:
+            builder = tf.saved_model.builder.SavedModelBuilder(folder)
+            builder.add_meta_graph_and_variables(
+                session, ["serve"], {"serving_default": signature}, saver=saver, strip_default_attrs=True
+            )
+            builder.save()
+        # A row of 0 to 9 fits both models here; another model is fed what its placeholders take.
+        feed = {}
+        for key, tensor in inputs.items():
+            dims = [dim or (10 if i else 1) for i, dim in enumerate(tensor.shape.as_list())]
+            feed[key] = np.resize(np.arange(10), dims).astype(tensor.dtype.as_numpy_dtype)
+        expected = session.run(outputs, {inputs[key]: value for key, value in feed.items()})
+        print(f"{prefix}: {len(graph.get_operations())} operations")
+
+    print(f"{flags.export}:")
+    savedmodel.print_files(flags.export)
+    with tf.Session(graph=tf.Graph()) as session:
+        meta_graph = savedmodel.load(session, flags.export, ["serve"], checkpoint.OPERATIONS, flags.trust)
+        results = savedmodel.calculate(session, meta_graph, "serving_default", feed)
+    for key, value in results.items():
+        if not np.array_equal(value, expected[key]):
+            raise ValueError(f"not the results of {prefix}: {key} of {flags.export}")
+        print(f"{key} = {value.tolist()}, as the checkpoint gives")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,24 @@
+"""What the other programs' scripts share: the expected numbers, and the comparison."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def compare_all(program: str, calculate: Callable[[str, np.ndarray], np.ndarray], float64: float) -> None:
+    """Calculates each model and compares: float64 to a relative error of `float64`, float32 to 1e-6, bool exactly.
+
+    Args:
+        calculate: from a model's path and its input to its output.
+
+    Raises:
+        AssertionError: a result differs.
+    """
+    arrays: Any = np.load(".cache/expected.npz")
+    for path in [name.removesuffix("/x") for name in arrays if name.endswith("/x")]:
+        x, expected = arrays[f"{path}/x"], arrays[f"{path}/y"]
+        results = calculate(path, x)
+        tolerance = {"float64": float64, "float32": 1e-6, "bool": 0}[expected.dtype.name]
+        np.testing.assert_allclose(results, expected, rtol=tolerance, atol=tolerance, err_msg=f"{program}: {path}")
+        print(f"{program}: {path}: {expected.size} results, {expected.dtype.name} equal to {tolerance}")

@@ -1,0 +1,82 @@
+"""A page of Markdown whose code blocks are commands with their outputs: what is needed to run and compare them."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import ROOT, Result, run_command
+
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+COLOR = re.compile(r"\x1b\[[\d;]*m")  # Maven ends with one, whatever it is asked
+NUMBER = re.compile(r"(?<![\w./-])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*[\w])")
+
+
+class Step(NamedTuple):
+    """A command of the README and its output there."""
+
+    command: str
+    output: str
+
+
+def blocks(text: str, language: str, run: bool = True) -> list[str]:
+    """The code blocks of a page in a language: of those that run, or of those that are marked not to."""
+    found = [match for match in BLOCK.finditer(text) if match["language"] == language]
+    return [match["text"] for match in found if (match["reason"] is None) == run]
+
+
+def steps(text: str) -> list[Step]:
+    """The commands of all console blocks of a page that run, in order."""
+    found = []
+    for block in blocks(text, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append(Step(command, output))
+    return found
+
+
+def same(shown: str, printed: str) -> bool:
+    """Equal but for numbers, which may differ by 1e-9 (near zero absolutely); `...` stands for anything."""
+    pattern, values = "", []
+    position = 0
+    for match in NUMBER.finditer(shown):
+        pattern += re.escape(shown[position : match.start()]) + r"([-+]?\d[\d.e+-]*)"
+        values.append(match[0])
+        position = match.end()
+    pattern += re.escape(shown[position:])
+    found = re.fullmatch(pattern.replace(r"\.\.\.", r"(?:.*?)"), printed, re.DOTALL)
+    return found is not None and all(
+        shown == printed
+        if shown.lstrip("+-").isdigit()
+        else float(printed) == pytest.approx(float(shown), rel=1e-9, abs=1e-9)
+        for shown, printed in zip(values, found.groups(), strict=True)
+    )
+
+
+def check_out(folder: Path) -> Path:
+    """Copies the files that git has, or would have, and has the environment of the one that runs this there."""
+    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
+    for name in listed.splitlines():
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def walk(steps: list[Step], folder: Path, run: Callable[[str, Path], Result] = run_command) -> list[tuple[Step, str]]:
+    """Runs commands one after the other. Returns each with what it printed, on either stream."""
+    results = ((step, run(step.command, folder)) for step in steps)
+    return [(step, COLOR.sub("", result.out + result.err)) for step, result in results]
+
+
+def check(walked: list[tuple[Step, str]]) -> None:
+    """Compares what commands printed with what the page shows."""
+    for step, printed in walked:
+        assert same(step.output, printed), f"$ {step.command}\n{printed}"
+    assert len(walked) > 10
