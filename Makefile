@@ -68,7 +68,8 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
-test: .venv/tests-complete go java .cache/graphcheck.test ## run the tests (five minutes, the first time eight); Java's own run within, as mvn package does
+test: .venv/tests-complete ## run the tests (five minutes, the first time eight); Java's own run within, as mvn package does
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync go java .cache/graphcheck.test
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
 	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"

@@ -9,11 +9,11 @@ def write_whole(path: Path, data: str | bytes) -> None:
     """Writes a file under a temporary name in its folder, which is made where it is missing, and renames it.
 
     Raises:
-        OSError: it names `path`; the old file is as it was.
+        OSError: it names `path` or its folder; the old file is as it was.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()

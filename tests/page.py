@@ -1,6 +1,7 @@
 """A page of Markdown whose code blocks are commands with their outputs: what is needed to run and compare them."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import ROOT, Result, run_command
+from conftest import ROOT, Result, run_command, run_program
 
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
@@ -67,6 +68,14 @@ def check_out(folder: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
+
+
+def run_forked(command: str, folder: Path) -> Result:
+    """Runs a command; one of Python's in a process that has imported TensorFlow already, where it imports it."""
+    words = shlex.split(command)
+    if words[0] == "python" and not set("|;<>&$()") & set(command) and "c_library" not in command:
+        return run_program(*words[1:], folder=folder)
+    return run_command(command, folder)
 
 
 def walk(steps: list[Step], folder: Path, run: Callable[[str, Path], Result] = run_command) -> list[tuple[Step, str]]:

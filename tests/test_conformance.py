@@ -156,7 +156,9 @@ def cookbook(trained: Path, models: Path) -> Path:
     return models
 
 
-@pytest.mark.parametrize("model", ["results/frozen_model.pb", "results/tfckptmodel", "exports/line/1"])
+@pytest.mark.parametrize(
+    "model", ["results/frozen_model.pb", pytest.param("results/tfckptmodel", marks=pytest.mark.slow), "exports/line/1"]
+)
 def test_the_same_bytes_of_the_models_of_recipes(cookbook: Path, model: str) -> None:
     names = ["--input", "Placeholder/inputs_placeholder", "--output", "Accuracy/predictions"]
     flags = ["--model", model, *(names if model.endswith(".pb") else [])]

@@ -25,14 +25,6 @@ PLACEHOLDER, PREDICTIONS = "Placeholder/inputs_placeholder", "Accuracy/predictio
 LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # of the contract
 
 
-def run_forked(command: str, folder: Path) -> Result:
-    """Runs a command; one of Python's in a process that has imported TensorFlow already."""
-    words = shlex.split(command)
-    if words[0] == "python" and "freezemodel_c_library" not in command and not set("|;<>&$()") & set(command):
-        return run_program(*words[1:], folder=folder)
-    return run_command(command, folder)
-
-
 def set_out(trained: Path, folder: Path) -> Path:
     """A copy of the repository in which the producer and the freeze script have run."""
     page.check_out(folder)
@@ -47,7 +39,7 @@ def set_out(trained: Path, folder: Path) -> Path:
 def walked(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[page.Step, str]]]:
     """The folder in which the page's commands ran, and what they printed."""
     folder = set_out(trained, tmp_path_factory.mktemp("cookbook"))
-    return folder, page.walk(page.steps(README), folder, run_forked)
+    return folder, page.walk(page.steps(README), folder, page.run_forked)
 
 
 @pytest.fixture(scope="module")

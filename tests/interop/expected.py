@@ -14,6 +14,7 @@ from graph_mode import tf
 MODELS = {
     "frozen_graphs/frozen_linear_regression.pb": ("inputs/x_sample", "linear_regression/add"),
     "results/frozen_model.pb": ("Placeholder/inputs_placeholder", "Accuracy/predictions"),
+    "results/frozen_keras_model.pb": ("input0", "output0"),
     "exports/linear_regression/1": ("x", "y"),
     "exports/classifier/1": ("inputs_1", "output1"),
     "exports/half_plus_two/1": ("x", "y"),

@@ -16,6 +16,7 @@ def calculate(path: str, x: np.ndarray) -> np.ndarray:
     if path.endswith(".pb"):
         ends = {
             "frozen_graphs/frozen_linear_regression.pb": ("inputs/x_sample:0", "linear_regression/add:0"),
+            "results/frozen_keras_model.pb": ("input0:0", "output0:0"),
             "results/frozen_model.pb": ("Placeholder/inputs_placeholder:0", "Accuracy/predictions:0"),
         }[path]
         source = ["--graphdef", path, "--inputs", ends[0], "--outputs", ends[1]]
