@@ -54,6 +54,7 @@ exports: frozen_graphs/SHA256SUMS ## write the SavedModels for serving into expo
 
 interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete ## have other programs calculate the exports
 	@python tests/interop/expected.py
+	@python tests/interop/saved_model_command.py
 	@.cache/tf2onnx/bin/python tests/interop/onnx_runtime.py
 	@.cache/openvino/bin/python tests/interop/open_vino.py
 
@@ -68,7 +69,7 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
-test: .venv/tests-complete ## run the tests (five minutes, the first time eight); Java's own run within, as mvn package does
+test: .venv/tests-complete ## run the tests (five minutes, the first time eight); Java's own run as it is built
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync go java .cache/graphcheck.test
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
 	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
@@ -118,7 +119,7 @@ go_consumer/go_consumer: .venv/complete $(GO_SOURCES)
 java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_consumer/src -name '*.java')
 	@command -v mvn >/dev/null || { echo "make: no mvn (install a JDK, 17 or later, and Maven)" >&2; exit 1; }
 	@echo "== building java_consumer: minutes the first time, for TensorFlow's library (160 MB)"
-	@mvn --quiet --file java_consumer package -DskipTests
+	@mvn --quiet --file java_consumer package
 
 .venv/bench-complete: .venv/complete benchmarks/requirements.txt
 	@command -v mawk >/dev/null || { echo "make: no mawk (on Debian and Ubuntu: apt-get install mawk)" >&2; exit 1; }

@@ -188,6 +188,7 @@ def test_streams_that_are_closed(trained: Path, tmp_path: Path, closed: str, out
     assert (result.status, result.err, len(result.out.splitlines())) == (0, "", len(out.splitlines()))
 
 
+@pytest.mark.slow
 def test_the_reader_of_its_results_may_go_away(trained: Path) -> None:
     consumer = f"python {ROOT}/model_consumer.py --model {FROZEN} --stdin"
     result = run_command(

@@ -110,6 +110,7 @@ def test_bad_settings(copy: Path, settings: dict[str, str], message: str) -> Non
     assert {path.name for path in (copy / "frozen_graphs").iterdir()} == {"SHA256SUMS", "frozen_linear_regression.pb"}
 
 
+@pytest.mark.slow
 def test_bad_graph_and_checkpoint(copy: Path) -> None:
     (copy / "exported_graphs" / "graphdef.pbtxt").write_text("node {")
     result = freeze(copy)

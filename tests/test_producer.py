@@ -264,6 +264,7 @@ def test_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
         assert (folder / name).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_file_size_limit_ends_the_run_in_one_line(tmp_path: Path) -> None:
     """A limit on the size of files fails writes as a full disk does; the summaries reach this one first."""
     producer = f"python {ROOT}/model_producer.py --data {ROOT}/data/linear_regression.csv"
@@ -327,6 +328,7 @@ def kill_at_random(folder: Path, moments: int, seed: int, table_of_run: list[tup
 kill_at_random.duration = 4.0  # seconds, about what a run takes
 
 
+@pytest.mark.slow
 def test_a_killed_producer_leaves_a_readable_folder(tmp_path: Path, trained: Path) -> None:
     kill_at_random(tmp_path, 6, 1, table((trained / "producer.out").read_text()))
 
@@ -354,6 +356,7 @@ def test_interrupt_ends_at_once_and_leaves_the_last_checkpoint(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_the_reader_of_its_lines_may_go_away(tmp_path: Path, trained: Path) -> None:
     command = f"set -o pipefail; python {ROOT}/model_producer.py --data {ROOT}/data/linear_regression.csv | head -n 1"
     result = run_command(command, tmp_path)

@@ -1,23 +1,30 @@
 """What the other programs' scripts share: the expected numbers, and the comparison."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 
-def compare_all(program: str, calculate: Callable[[str, np.ndarray], np.ndarray], float64: float) -> None:
+def compare_all(
+    program: str,
+    calculate: Callable[[str, np.ndarray], np.ndarray],
+    float64: float,
+    only: Collection[str] | None = None,
+) -> None:
     """Calculates each model and compares: float64 to an error of `float64`, float32 to 1e-6, bool exactly. The error is
     relative to the largest result: near zero the terms of a sum cancel.
 
     Args:
         calculate: from a model's path and its input to its output.
+        only: the paths of the models that the program can read; None for all.
 
     Raises:
         AssertionError: a result differs.
     """
     arrays: Any = np.load(".cache/expected.npz")
-    for path in [name.removesuffix("/x") for name in arrays if name.endswith("/x")]:
+    paths = [name.removesuffix("/x") for name in arrays if name.endswith("/x")]
+    for path in paths if only is None else only:
         x, expected = arrays[f"{path}/x"], arrays[f"{path}/y"]
         results = calculate(path, x)
         tolerance = {"float64": float64, "float32": 1e-6, "bool": 0}[expected.dtype.name]
