@@ -5,7 +5,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help venv go java run cookbook exports interop test test-slow bench clean
+.PHONY: help venv go java run cookbook exports serve interop test test-slow bench clean
 
 help: ## list the targets
 	@echo "Usage: make TARGET"
@@ -51,6 +51,12 @@ exports: frozen_graphs/SHA256SUMS ## write the SavedModels for serving into expo
 	@python cookbook/savedmodel_from_source.py
 	@python cookbook/checkpoint_save.py
 	@python cookbook/savedmodel_from_checkpoint.py --export exports/classifier/1
+	@python cookbook/savedmodel_builder.py
+
+serve: .venv/serving-complete ## serve the exports over REST (port 8501) and gRPC (8500), until Ctrl-C
+	@test -d exports/classifier -a -d exp_model || $(MAKE) --no-print-directory exports
+	@echo "== python serving/model_server.py --model_config_file serving/models.config"
+	@exec python serving/model_server.py --model_config_file serving/models.config
 
 interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete ## have other programs calculate the exports
 	@python tests/interop/expected.py
@@ -78,9 +84,10 @@ test: .venv/tests-complete ## run the tests (five minutes, the first time eight)
 test-slow: .venv/tests-complete go java ## run the long tests: kills, full disks, TensorFlow 1.8
 	@python -m pytest -m slow
 
-bench: venv go java .venv/bench-complete ## compare with the least that it can cost: training, Go, Java, Python (half an hour)
+bench: venv go java .venv/serving-complete .venv/bench-complete cookbook exports ## compare with the least that it can cost (half an hour)
 	@python benchmarks/producer.py
 	@python benchmarks/consumers.py
+	@python benchmarks/serving.py
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .cache saved_model summaries frozen_graphs results exports exp_model *.egg-info
@@ -95,13 +102,18 @@ clean: ## remove all that the other targets made
 	  echo "make: $$($(PYTHON) --version) does not fit (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; \
 	  exit 1; }
 	@echo "== making the Python environment .venv: TensorFlow and its packages, 2 GB on disk, a few minutes"
-	@rm -f $@ .venv/tests-complete .venv/bench-complete
+	@rm -f $@ .venv/tests-complete .venv/serving-complete .venv/bench-complete
 	@$(PYTHON) -m venv .venv || { \
 	  echo "make: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@$(PIP) install --requirement requirements.txt --editable .
 	@touch $@
 
-.venv/tests-complete: .venv/complete tests/requirements.txt
+.venv/serving-complete: .venv/complete serving/requirements.txt
+	@echo "== adding what the servers need"
+	@$(PIP) install --requirement serving/requirements.txt
+	@touch $@
+
+.venv/tests-complete: .venv/complete .venv/serving-complete tests/requirements.txt
 	@echo "== adding what only the tests need"
 	@$(PIP) install --requirement tests/requirements.txt
 	@touch $@
@@ -122,7 +134,8 @@ java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_
 	@mvn --quiet --file java_consumer package
 
 .venv/bench-complete: .venv/complete benchmarks/requirements.txt
-	@command -v mawk >/dev/null || { echo "make: no mawk (on Debian and Ubuntu: apt-get install mawk)" >&2; exit 1; }
+	@for tool in mawk wrk; do command -v $$tool >/dev/null || { \
+	  echo "make: no $$tool (on Debian and Ubuntu: apt-get install $$tool)" >&2; exit 1; }; done
 	@echo "== adding what only the benchmarks need"
 	@$(PIP) install --requirement benchmarks/requirements.txt
 	@touch $@

@@ -18,7 +18,7 @@ import java.util.stream.Collectors;
 
 /** What the program writes to its user besides results: errors in one line, and nothing of TensorFlow's log. */
 public final class Terminal {
-    private static final String PROGRAM = "java_consumer";
+    private static String program = "java_consumer";
     private static final int LONGEST_ERROR = 1000; // characters
 
     // What a TensorFlow error quotes of the graph, behind the fault.
@@ -29,6 +29,11 @@ public final class Terminal {
     private static Process relay; // to standard error, where that is a file
 
     private Terminal() {}
+
+    /** Sets the name that errors begin with. */
+    public static void setProgram(String name) {
+        program = name;
+    }
 
     /** Standard input; empty where the caller has closed it. */
     public static InputStream standardInput() {
@@ -131,6 +136,6 @@ public final class Terminal {
 
     /** Prints an error as one line on standard error. */
     public static void warn(Throwable error) {
-        System.err.println(PROGRAM + ": " + oneLine(error));
+        System.err.println(program + ": " + oneLine(error));
     }
 }

@@ -1,0 +1,38 @@
+"""The least that a REST endpoint can be: FastAPI around one `session.run` of the frozen classifier, nothing checked.
+
+Arguments: the frozen graph, the port.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from graph_mode import tf
+
+
+def main() -> None:
+    path, port = sys.argv[1:]
+    with open(path, "rb") as file:
+        graph_def = tf.GraphDef.FromString(file.read())
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    session = tf.Session(graph=graph, config=tf.ConfigProto(inter_op_parallelism_threads=-1))
+    run = session.make_callable("Accuracy/predictions:0", ["Placeholder/inputs_placeholder:0"])
+
+    import uvicorn
+    from fastapi import FastAPI, Request
+
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(request: Request) -> Any:
+        x = np.array((await request.json())["instances"], np.float32)
+        return {"predictions": run(x).tolist()}
+
+    print("listening", flush=True)
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

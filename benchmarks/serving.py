@@ -1,0 +1,175 @@
+"""Compares the servers with the least that one can be: FastAPI around one `session.run`, nothing checked.
+
+    python benchmarks/serving.py
+
+All serve the classifier. wrk asks over HTTP; over gRPC a Python client does, which costs more than wrk, so that its
+figures are those of client and server together. Each figure is the median of rounds taken in turn.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+FROZEN, EXPORT = "results/frozen_model.pb", "exports/classifier"
+POINTS = [(connections, rows) for rows in (2, 1000) for connections in (1, 32)]
+
+
+class Load(NamedTuple):
+    """What a server did: requests a second, and milliseconds that half and 99 % of them took at most."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(*words: object, port: int) -> Iterator[None]:
+    """Runs a server until it listens, and ends it."""
+    with subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        try:
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                if process.poll() is not None:
+                    raise SystemExit(f"serving.py: ended at once: {words[0]} (run make cookbook exports first)")
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
+
+
+def rows_of(count: int) -> list[list[float]]:
+    """Rows for the classifier."""
+    return [[(i * 7 + j * 3) % 10 + 0.5 for j in range(10)] for i in range(count)]
+
+
+def http_load(url: str, body: dict[str, object], connections: int, seconds: float) -> Load:
+    """Asks with wrk."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(
+            'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
+            f"wrk.body = [==[{json.dumps(body)}]==]\n"
+            "done = function(s, l) io.write(string.format('%f %f %f %d\\n', s.requests / s.duration * 1e6, "
+            "l:percentile(50) / 1e3, l:percentile(99) / 1e3, s.errors.status + s.errors.read + s.errors.timeout)) end\n"
+        )
+        script.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rate, p50, p99, errors = map(float, out.splitlines()[-1].split())
+    if errors:
+        raise SystemExit(f"serving.py: {errors:.0f} requests failed: {url}")
+    return Load(rate, p50, p99)
+
+
+def grpc_load(address: str, request: bytes, connections: int, seconds: float) -> Load:
+    """Asks with as many threads as connections, with bytes that are ready to send."""
+    import grpc
+
+    taken: list[float] = []
+
+    def work() -> None:
+        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            predict(request, timeout=30)
+            end = time.perf_counter() + seconds
+            while (start := time.perf_counter()) < end:
+                predict(request, timeout=30)
+                taken.append(time.perf_counter() - start)
+
+    threads = [threading.Thread(target=work) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cuts = statistics.quantiles(taken, n=100)
+    return Load(len(taken) / seconds, cuts[49] * 1e3, cuts[98] * 1e3)
+
+
+def predict_request(rows: int) -> bytes:
+    """A serialized PredictRequest."""
+    import numpy as np
+    from tensorflow_serving.apis import predict_pb2
+
+    from graph_mode import tf
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "classifier"
+    request.inputs["inputs_1"].CopyFrom(tf.make_tensor_proto(np.array(rows_of(rows), np.float32)))
+    return request.SerializeToString()
+
+
+def measure(addresses: dict[str, str], connections: int, rows: int, rounds: int, seconds: int) -> dict[str, list[Load]]:
+    """Loads the servers in turn. Returns the loads of each."""
+    instances, request = {"instances": rows_of(rows)}, predict_request(rows)
+    asks: dict[str, Callable[[str], Load]] = {
+        name: lambda address: http_load(address, instances, connections, seconds) for name in addresses
+    }
+    asks["our gRPC"] = lambda address: grpc_load(address, request, connections, seconds)
+    asks["Flask, waitress"] = lambda address: http_load(address, {"x": rows_of(rows)}, connections, seconds)
+    loads: dict[str, list[Load]] = {name: [] for name in addresses}
+    for _ in range(rounds):
+        for name, address in addresses.items():
+            loads[name].append(asks[name](address))
+    return loads
+
+
+def table(loads: dict[str, list[Load]]) -> None:
+    """Prints medians, the spread of the rate, and its ratio to the floor's."""
+    base = statistics.median(load.rate for load in loads["bare FastAPI"])
+    for name, taken in loads.items():
+        rate, p50, p99 = (statistics.median(column) for column in zip(*taken, strict=True))
+        spread = f"({min(load.rate for load in taken):6.0f} to {max(load.rate for load in taken):6.0f})"
+        print(f"  {name:16} {rate:8.0f} {spread}  p50 {p50:7.2f}  p99 {p99:7.2f}  {rate / base:6.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: %(default)s)")
+    flags = parser.parse_args()
+    if not shutil.which("wrk"):
+        raise SystemExit("serving.py: no wrk (on Debian and Ubuntu: apt-get install wrk)")
+    for path in (FROZEN, EXPORT):
+        if not (ROOT / path).exists():
+            raise SystemExit(f"serving.py: no such file: {path} (run make cookbook exports first)")
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    rest, grpc, flask, floor = (free_port() for _ in range(4))
+    addresses = {
+        "bare FastAPI": f"http://127.0.0.1:{floor}/predict",
+        "our REST": f"http://127.0.0.1:{rest}/v1/models/classifier:predict",
+        "our gRPC": f"127.0.0.1:{grpc}",
+        "Flask, waitress": f"http://127.0.0.1:{flask}/api/predict",
+    }
+    ports = ["--port", grpc, "--rest_api_port", rest]
+    model = ["--model_name", "classifier", "--model_base_path", EXPORT]
+    with (
+        running("benchmarks/floor_api.py", FROZEN, floor, port=floor),
+        running("serving/model_server.py", *model, *ports, port=rest),
+        running("cookbook/freezemodel_serve.py", "--port", flask, port=flask),
+    ):
+        print(f"{flags.rounds} rounds of {flags.seconds} s; rate in requests a second, latencies in milliseconds")
+        for connections, rows in POINTS:
+            print(f"\n{connections} connection{'s' * (connections > 1)}, {rows} rows a request")
+            table(measure(addresses, connections, rows, flags.rounds, flags.seconds))
+
+
+if __name__ == "__main__":
+    main()

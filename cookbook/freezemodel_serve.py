@@ -1,0 +1,82 @@
+"""Serves the frozen classifier over HTTP, the smallest way: Flask, one route, served by waitress.
+
+    python cookbook/freezemodel_serve.py
+
+Reads results/frozen_model.pb (freezemodel_save.py). `POST /api/predict` takes {"x": [[ten numbers], ...]}.
+"""
+
+import argparse
+import math
+from typing import Any
+
+import numpy as np
+
+import artefacts
+import classifier
+import command_line
+import model_file
+from graph_mode import tf
+
+MAX_ROWS, MAX_BYTES = 10_000, 8 << 20
+
+
+def parse_rows(document: Any) -> np.ndarray:
+    """The rows of a request, float32 `[n, 10]`. Raises ValueError: it says what is expected."""
+    rows = document.get("x") if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
+        raise ValueError(f'not a request: give {{"x": [[{classifier.INPUTS} numbers], ...]}}, at most {MAX_ROWS} rows')
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != classifier.INPUTS:
+            raise ValueError(f"not {classifier.INPUTS} numbers: row {i} of x")
+        if not all(type(x) in (int, float) and math.isfinite(x) and abs(x) < 3.4e38 for x in row):
+            raise ValueError(f"not a number that a float32 holds: in row {i} of x")
+    return np.array(rows, np.float32)
+
+
+def build_app(session: Any, inputs: Any, outputs: Any) -> Any:
+    """The application: what is wrong with a request comes back as {"error": "..."}, status 4xx."""
+    import flask
+    from werkzeug.exceptions import HTTPException
+
+    app = flask.Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+
+    @app.post("/api/predict")
+    def predict() -> Any:
+        x = parse_rows(flask.request.get_json())
+        return {"y": session.run(outputs, {inputs: x}).tolist()}
+
+    app.register_error_handler(ValueError, lambda error: ({"error": str(error)}, 400))
+    app.register_error_handler(HTTPException, lambda error: ({"error": error.description}, error.code))
+    return app
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--frozen", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
+    parser.add_argument("--port", metavar="PORT", type=int, default=5000, help="on 127.0.0.1")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    model = model_file.read_frozen_graph(artefacts.need(flags.frozen), classifier.INPUT, classifier.OUTPUT)
+    import logging
+
+    import waitress
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it counts those that wait
+    with tf.Graph().as_default() as graph:
+        inputs, outputs = tf.import_graph_def(
+            model.graph_def, name="", return_elements=[f"{model.input}:0", f"{model.output}:0"]
+        )
+        config = tf.ConfigProto(inter_op_parallelism_threads=-1)
+        with tf.Session(graph=graph, config=config) as session:
+            app = build_app(session, inputs, outputs)
+            server = waitress.create_server(app, host="127.0.0.1", port=flags.port, threads=8)
+            print(f"listening on http://127.0.0.1:{flags.port}/api/predict", flush=True)
+            server.run()
+
+
+if __name__ == "__main__":
+    command_line.run(main)

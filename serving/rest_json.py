@@ -1,0 +1,222 @@
+"""TensorFlow Serving's JSON: requests into arrays, results into replies.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest. `NaN`, `Infinity` and `-Infinity`, which JSON lacks, are taken
+and given as tokens. Bytes come and go as `{"b64": "..."}`.
+"""
+
+import base64
+import binascii
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from servable import RequestError, Tensor
+
+from graph_mode import tf
+
+MAX_DEPTH = 32
+KINDS = {bool: "a bool", int: "an integer", float: "a number", str: "a string", bytes: "a string", type(None): "null"}
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Parses a request's body, an object. Raises RequestError."""
+    try:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:  # slower, but takes NaN and integers of any size
+            document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError("INVALID_ARGUMENT", f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise RequestError("INVALID_ARGUMENT", 'not an object: the body (it takes {"instances": ...})')
+    return document
+
+
+def signature_name(document: Mapping[str, Any]) -> str:
+    """The `signature_name` of a request, empty where there is none. Raises RequestError."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise RequestError("INVALID_ARGUMENT", "not a string: signature_name")
+    return name
+
+
+def parse_predict(document: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray], bool]:
+    """The arrays of a predict request by key, and whether it was in row form. Raises RequestError."""
+    unknown = document.keys() - {"signature_name", "instances", "inputs"}
+    if unknown or ("instances" in document) == ("inputs" in document):
+        wrong = f": {min(unknown)}" if unknown else ""
+        raise RequestError("INVALID_ARGUMENT", f'not a predict request{wrong} (give either "instances" or "inputs")')
+    by_row = "instances" in document
+    values = document["instances" if by_row else "inputs"]
+    if by_row:
+        if not isinstance(values, list) or not values:
+            raise RequestError("INVALID_ARGUMENT", "not a list with a row at least: instances")
+        if all(isinstance(row, dict) and row.keys() != {"b64"} for row in values):
+            keys = values[0].keys()
+            if any(row.keys() != keys for row in values):
+                raise RequestError("INVALID_ARGUMENT", "not the same keys in every row: instances")
+            values = {key: [row[key] for row in values] for key in keys}
+        else:
+            values = _only(inputs, values)
+    elif not isinstance(values, dict) or values.keys() == {"b64"}:
+        values = _only(inputs, values)
+    missing, more = inputs.keys() - values.keys(), values.keys() - inputs.keys()
+    if missing or more:
+        wrong = f"no value for: {min(missing)}" if missing else f"no such input: {min(more)}"
+        raise RequestError("INVALID_ARGUMENT", f"{wrong} (the signature takes: {', '.join(sorted(inputs))})")
+    return {key: to_array(values[key], tensor, key) for key, tensor in inputs.items()}, by_row
+
+
+def _only(inputs: Mapping[str, Tensor], values: Any) -> dict[str, Any]:
+    if len(inputs) != 1:
+        raise RequestError(
+            "INVALID_ARGUMENT", f"no keys: the values (the signature takes: {', '.join(sorted(inputs))})"
+        )
+    return dict.fromkeys(inputs, values)
+
+
+def to_array(value: Any, tensor: Tensor, key: str) -> np.ndarray:
+    """An array of the tensor's dtype from nested lists. Raises RequestError: ragged, of other types, out of range."""
+    shape, flat = [], [value]
+    while any(isinstance(element, list) for element in flat):
+        lengths = {len(element) if isinstance(element, list) else -1 for element in flat}
+        if len(lengths) > 1 or len(shape) == MAX_DEPTH:
+            raise RequestError("INVALID_ARGUMENT", f"not a tensor: {key} (its lists are not all of one length)")
+        shape += lengths
+        flat = list(itertools.chain.from_iterable(flat))
+    dtype = tensor.dtype.as_numpy_dtype
+    if tensor.dtype == tf.string:
+        array = np.empty(len(flat), object)
+        array[:] = [_bytes(element, key) for element in flat]
+        return array.reshape(shape)
+    allowed = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}}.get(np.dtype(dtype).kind, set())
+    wrong = set(map(type, flat)) - allowed
+    if wrong:
+        kinds = " and ".join(sorted(KINDS.get(kind, "an object") for kind in wrong))
+        raise RequestError("INVALID_ARGUMENT", f"wrong type: {kinds} in {key}, which takes {tensor.dtype.name}")
+    try:
+        with np.errstate(over="raise"):
+            array = np.array(flat, dtype)
+    except (OverflowError, FloatingPointError):
+        raise RequestError("INVALID_ARGUMENT", f"out of range for {tensor.dtype.name}: a number in {key}") from None
+    return array.reshape(shape)
+
+
+def _bytes(value: Any, key: str) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except (binascii.Error, ValueError):
+            raise RequestError("INVALID_ARGUMENT", f"not base64: b64 in {key}") from None
+    raise RequestError("INVALID_ARGUMENT", f"wrong type: {key} takes strings or objects of b64")
+
+
+def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
+    """The serialized tf.Examples of a classify or regress request, its context in each. Raises RequestError."""
+    unknown = document.keys() - {"signature_name", "context", "examples"}
+    examples, context = document.get("examples"), document.get("context", {})
+    if unknown or not isinstance(context, dict) or not isinstance(examples, list) or not examples:
+        raise RequestError(
+            "INVALID_ARGUMENT", "not a classify or regress request (it takes examples, a list of objects)"
+        )
+    return [_example(example, context) for example in examples]
+
+
+def _example(example: Any, context: Mapping[str, Any]) -> bytes:
+    if not isinstance(example, dict):
+        raise RequestError("INVALID_ARGUMENT", "not an object: one of the examples")
+    result = tf.train.Example()
+    for key, value in {**context, **example}.items():
+        values = value if isinstance(value, list) else [value]
+        feature, kinds = result.features.feature[key], set(map(type, values))
+        try:
+            if not kinds:
+                continue
+            if kinds <= {int}:
+                feature.int64_list.value.extend(values)
+            elif kinds <= {int, float}:
+                feature.float_list.value.extend(values)
+            else:
+                feature.bytes_list.value.extend(_bytes(element, key) for element in values)
+        except (ValueError, OverflowError):
+            raise RequestError("INVALID_ARGUMENT", f"out of range for int64 or float32: a number in {key}") from None
+    return result.SerializeToString()
+
+
+def predict_reply(results: Mapping[str, np.ndarray], by_row: bool) -> bytes:
+    """`{"predictions": ...}` for a request in row form, `{"outputs": ...}` in column form. Raises RequestError."""
+    values = {key: _values(array, key) for key, array in results.items()}
+    single = next(iter(values.values())) if len(values) == 1 else None
+    if not by_row:
+        return dump({"outputs": values if single is None else single})
+    if len({array.shape[:1] for array in results.values()}) > 1 or any(not array.ndim for array in results.values()):
+        raise RequestError("INVALID_ARGUMENT", "not a result a row: the outputs (ask in column form, with inputs)")
+    if single is not None:
+        return dump({"predictions": single})
+    lists = [value if isinstance(value, list) else value.tolist() for value in values.values()]
+    return dump({"predictions": [dict(zip(values, row, strict=True)) for row in zip(*lists, strict=True)]})
+
+
+def _values(array: np.ndarray, key: str) -> Any:
+    """What `dump` takes: numbers as they are, bytes as text or, where they are none or the key says so, as base64."""
+    if array.dtype.kind not in "OS":
+        return array
+
+    def shown(element: Any) -> Any:
+        if isinstance(element, list):
+            return [shown(inner) for inner in element]
+        try:
+            if not key.endswith("_bytes"):
+                return element.decode()
+        except UnicodeDecodeError:
+            pass
+        return {"b64": base64.b64encode(element).decode()}
+
+    return shown(array.tolist())
+
+
+def dump(document: Any) -> bytes:
+    """Writes JSON with the shortest digits that read back to the value in its own dtype."""
+    finite = not any(
+        isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all()
+        for part in document.values()
+        for value in (part.values() if isinstance(part, dict) else [part])
+    )
+    if finite:
+        return orjson.dumps(document, _plain, orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(document, default=_with_tokens).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):  # not contiguous, or of a dtype that orjson does not know
+        return value.astype(np.float32).tolist() if value.dtype.name in ("float16", "bfloat16") else value.tolist()
+    raise TypeError
+
+
+def _with_tokens(value: np.ndarray) -> list[Any]:
+    if value.dtype == np.float32:  # float(str(x)) has the digits of the float32
+        return np.reshape(np.array([float(str(element)) for element in value.flat], object), value.shape).tolist()
+    return value.tolist()
+
+
+def classify_reply(results: Mapping[str, np.ndarray]) -> bytes:
+    """`{"result": [[[label, score], ...], ...]}`, an inner list an example."""
+    classes, scores = results.get("classes"), results.get("scores")
+    known = [array for array in (classes, scores) if array is not None]
+    if not known or any(array.ndim != 2 or array.shape != known[0].shape for array in known):
+        raise RequestError("INVALID_ARGUMENT", "not classes and scores of one shape [examples, classes]: the outputs")
+    labels = _values(classes, "classes") if classes is not None else np.full(scores.shape, "").tolist()
+    numbers = _with_tokens(scores) if scores is not None else np.zeros(classes.shape).tolist()
+    pairs = [list(map(list, zip(*row, strict=True))) for row in zip(labels, numbers, strict=True)]
+    return json.dumps({"result": pairs}).encode()
+
+
+def regress_reply(results: Mapping[str, np.ndarray]) -> bytes:
+    """`{"result": [number, ...]}`, one an example."""
+    (values,) = results.values()
+    return dump({"result": values.reshape(-1)})
