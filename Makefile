@@ -134,8 +134,8 @@ java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_
 	@mvn --quiet --file java_consumer package
 
 .venv/bench-complete: .venv/complete benchmarks/requirements.txt
-	@for tool in mawk wrk; do command -v $$tool >/dev/null || { \
-	  echo "make: no $$tool (on Debian and Ubuntu: apt-get install $$tool)" >&2; exit 1; }; done
+	@for tool in mawk:mawk wrk:wrk h2load:nghttp2-client; do command -v $${tool%:*} >/dev/null || { \
+	  echo "make: no $${tool%:*} (on Debian and Ubuntu: apt-get install $${tool#*:})" >&2; exit 1; }; done
 	@echo "== adding what only the benchmarks need"
 	@$(PIP) install --requirement benchmarks/requirements.txt
 	@touch $@

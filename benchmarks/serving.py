@@ -2,27 +2,27 @@
 
     python benchmarks/serving.py
 
-All serve the classifier. wrk asks over HTTP; over gRPC a Python client does, which costs more than wrk, so that its
-figures are those of client and server together. Each figure is the median of rounds taken in turn.
+All serve the classifier. wrk asks over HTTP, h2load over gRPC, both in C. Each figure is the median of rounds taken in
+turn.
 """
 
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+METHOD = "/tensorflow.serving.PredictionService/Predict"
 FROZEN, EXPORT = "results/frozen_model.pb", "exports/classifier"
 POINTS = [(connections, rows) for rows in (2, 1000) for connections in (1, 32)]
 
@@ -80,35 +80,31 @@ def http_load(url: str, body: dict[str, object], connections: int, seconds: floa
 
 
 def grpc_load(address: str, request: bytes, connections: int, seconds: float) -> Load:
-    """Asks with as many threads as connections, with bytes that are ready to send."""
-    import grpc
-
-    taken: list[float] = []
-
-    def work() -> None:
-        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-            predict(request, timeout=30)
-            end = time.perf_counter() + seconds
-            while (start := time.perf_counter()) < end:
-                predict(request, timeout=30)
-                taken.append(time.perf_counter() - start)
-
-    threads = [threading.Thread(target=work) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    cuts = statistics.quantiles(taken, n=100)
-    return Load(len(taken) / seconds, cuts[49] * 1e3, cuts[98] * 1e3)
+    """Asks with h2load, a request at a time on each connection."""
+    with tempfile.NamedTemporaryFile() as body, tempfile.NamedTemporaryFile("r") as log:
+        body.write(b"\0" + struct.pack(">I", len(request)) + request)  # a gRPC message: not compressed, its length
+        body.flush()
+        command = ["h2load", f"--clients={connections}", "--max-concurrent-streams=1", f"--duration={seconds}"]
+        command += ["--warm-up-time=1", f"--data={body.name}", f"--log-file={log.name}"]
+        for header in ("content-type: application/grpc", "te: trailers"):
+            command += ["--header", header]
+        subprocess.run([*command, f"http://{address}{METHOD}"], capture_output=True, check=True)
+        answers = [line.split() for line in log]
+    failed = sum(status != "200" for _, status, _ in answers)
+    if failed:
+        raise SystemExit(f"serving.py: {failed} requests failed: {address}")
+    cuts = statistics.quantiles((int(taken) for _, _, taken in answers), n=100)
+    return Load(len(answers) / seconds, cuts[49] / 1e3, cuts[98] / 1e3)
 
 
 def predict_request(rows: int) -> bytes:
     """A serialized PredictRequest."""
     import numpy as np
-    from tensorflow_serving.apis import predict_pb2
 
     from graph_mode import tf
+
+    tf.GraphDef  # noqa: B018  (imports TensorFlow, with its log kept quiet)
+    from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "classifier"
@@ -145,12 +141,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: %(default)s)")
     flags = parser.parse_args()
-    if not shutil.which("wrk"):
-        raise SystemExit("serving.py: no wrk (on Debian and Ubuntu: apt-get install wrk)")
+    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
+        if not shutil.which(tool):
+            raise SystemExit(f"serving.py: no {tool} (on Debian and Ubuntu: apt-get install {package})")
     for path in (FROZEN, EXPORT):
         if not (ROOT / path).exists():
             raise SystemExit(f"serving.py: no such file: {path} (run make cookbook exports first)")
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     rest, grpc, flask, floor = (free_port() for _ in range(4))
     addresses = {
         "bare FastAPI": f"http://127.0.0.1:{floor}/predict",

@@ -3,15 +3,15 @@
 Source: https://github.com/tensorflow/serving/tree/2.19.1/tensorflow_serving/apis
 """
 
+import functools
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import numpy as np
 import servable
-from rest_api import Gate, states
+from in_flight import Gate
 from servable import Models, RequestError, Servable
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -23,30 +23,39 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+import command_line
 import graph_check
 from graph_mode import tf
 
 
-def start_server(models: Models, gate: Gate, address: str, most_bytes: int, threads: int) -> Any:
-    """Starts the server. Raises OSError where the address cannot be had."""
+async def start_server(models: Models, gate: Gate, address: str, most_bytes: int) -> Any:
+    """Starts the server, in the event loop that runs. Raises OSError where the address cannot be had."""
     options = [("grpc.max_receive_message_length", most_bytes), ("grpc.so_reuseport", 0)]
-    server = grpc.server(ThreadPoolExecutor(threads), options=options, compression=None)
+    server = grpc.aio.server(options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(models, gate), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
     try:
         server.add_insecure_port(address)
     except RuntimeError:
         raise OSError(f"cannot listen on: {address} (is another server running? give --port)") from None
-    server.start()
+    await server.start()
     return server
 
 
-def answer(context: Any, call: Callable[[], Any]) -> Any:
-    """Calls, and turns what is wrong with the request into the status of the reply."""
-    try:
-        return call()
-    except RequestError as error:
-        context.abort(getattr(grpc.StatusCode, error.code), str(error))
+def answer(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any, Any], Awaitable[Any]]:
+    """Has a method's errors become the status of its reply."""
+
+    @functools.wraps(method)
+    async def call(service: Any, request: Any, context: Any) -> Any:
+        try:
+            return await method(service, request)
+        except RequestError as error:
+            await context.abort(getattr(grpc.StatusCode, error.code), str(error))
+        except Exception as error:
+            command_line.warn(f"{type(error).__name__}: {error}")
+            await context.abort(grpc.StatusCode.INTERNAL, "the server failed; its log says why")
+
+    return call
 
 
 def find(models: Models, spec: Any) -> Any:
@@ -74,6 +83,18 @@ def to_array(proto: Any, key: str, most: int) -> np.ndarray:
         raise RequestError("INVALID_ARGUMENT", f"not a tensor: {key}: {error}") from None
 
 
+def fill_tensor(proto: Any, array: np.ndarray) -> None:
+    """Writes an array into the field of its type, `float_val` and the like, as TensorFlow Serving does by default."""
+    field = graph_check.ELEMENTS.get(array.dtype.name, "half_val")
+    if field == "half_val":  # numbers of 16 bits, and strings
+        proto.CopyFrom(tf.make_tensor_proto(array))
+        return
+    proto.dtype = tf.as_dtype(array.dtype).as_datatype_enum
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    getattr(proto, field).extend(array.ravel().tolist())
+
+
 def fill_spec(spec: Any, model: Servable, signature: str = "") -> None:
     """Says in a reply which model and version gave it."""
     spec.name, spec.version.value, spec.signature_name = model.name, model.version, signature
@@ -85,24 +106,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, models: Models, gate: Gate) -> None:
         self.models, self.gate = models, gate
 
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return answer(context, lambda: self._predict(request))
-
-    def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return answer(context, lambda: self._classify(request))
-
-    def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return answer(context, lambda: self._regress(request))
-
-    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return answer(context, lambda: self._metadata(request))
-
-    def _predict(self, request: Any) -> Any:
+    @answer
+    async def Predict(self, request: Any) -> Any:  # noqa: N802
         with self.gate, find(self.models, request.model_spec) as model:
             signature = model.find_signature(request.model_spec.signature_name)
             most = graph_check.MAX_ELEMENTS
             feed = {key: to_array(proto, key, most) for key, proto in request.inputs.items()}
-            results = model.run(signature, feed, model.check_feed(signature, feed))
+            results = await self.gate.run(model, signature, feed, model.check_feed(signature, feed))
             unknown = set(request.output_filter) - results.keys()
             if unknown:
                 present = ", ".join(sorted(results))
@@ -110,10 +120,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             reply = predict_pb2.PredictResponse()
             fill_spec(reply.model_spec, model, signature)
             for key in request.output_filter or results:
-                reply.outputs[key].CopyFrom(tf.make_tensor_proto(results[key]))
+                fill_tensor(reply.outputs[key], results[key])
             return reply
 
-    def _run_examples(self, request: Any, method: str) -> tuple[Servable, str, dict[str, np.ndarray]]:
+    async def _run_examples(self, request: Any, method: str) -> tuple[Servable, str, dict[str, np.ndarray]]:
         with self.gate, find(self.models, request.model_spec) as model:
             signature = model.find_signature(request.model_spec.signature_name, method)
             kind = request.input.WhichOneof("kind")
@@ -131,10 +141,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 raise RequestError("INVALID_ARGUMENT", "no examples: input")
             array = np.array([example.SerializeToString() for example in examples], object)
             feed = dict.fromkeys(model.inputs[signature], array)
-            return model, signature, model.run(signature, feed, model.check_feed(signature, feed))
+            rows = model.check_feed(signature, feed)
+            return model, signature, await self.gate.run(model, signature, feed, rows)
 
-    def _classify(self, request: Any) -> Any:
-        model, signature, results = self._run_examples(request, servable.CLASSIFY)
+    @answer
+    async def Classify(self, request: Any) -> Any:  # noqa: N802
+        model, signature, results = await self._run_examples(request, servable.CLASSIFY)
         reply = classification_pb2.ClassificationResponse()
         fill_spec(reply.model_spec, model, signature)
         classes, scores = results.get("classes"), results.get("scores")
@@ -145,8 +157,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 row.classes.add(label=label, score=0 if scores is None else float(scores[i, j]))
         return reply
 
-    def _regress(self, request: Any) -> Any:
-        model, signature, results = self._run_examples(request, servable.REGRESS)
+    @answer
+    async def Regress(self, request: Any) -> Any:  # noqa: N802
+        model, signature, results = await self._run_examples(request, servable.REGRESS)
         reply = regression_pb2.RegressionResponse()
         fill_spec(reply.model_spec, model, signature)
         (values,) = results.values()
@@ -154,7 +167,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             reply.result.regressions.add(value=value)
         return reply
 
-    def _metadata(self, request: Any) -> Any:
+    @answer
+    async def GetModelMetadata(self, request: Any) -> Any:  # noqa: N802
         if list(request.metadata_field) != ["signature_def"]:
             given = ", ".join(request.metadata_field) or "none"
             raise RequestError("INVALID_ARGUMENT", f"no such metadata field: {given} (there is: signature_def)")
@@ -174,9 +188,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, models: Models) -> None:
         self.models = models
 
-    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+    @answer
+    async def GetModelStatus(self, request: Any) -> Any:  # noqa: N802
         spec = request.model_spec
-        found = answer(context, lambda: states(self.models, spec.name, spec.version.value, spec.version_label))
+        found = self.models.states(spec.name, spec.version.value, spec.version_label)
         reply = get_model_status_pb2.GetModelStatusResponse()
         numbers = get_model_status_pb2.ModelVersionStatus.State
         for version, status in found:

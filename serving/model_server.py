@@ -8,10 +8,13 @@ Reads MODEL_BASE_PATH/VERSION, a SavedModel each. The newest version is served; 
 import argparse
 import asyncio
 import contextlib
+import gc
+import os
 import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 import command_line
@@ -69,7 +72,8 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(flags: argparse.Namespace, models: Any) -> None:
     """Serves until SIGTERM or Ctrl-C; then takes no new requests, and ends when the running ones have."""
     import uvicorn
-    from rest_api import Gate, build_app
+    from in_flight import Gate
+    from rest_api import build_app
 
     gate = Gate(flags.max_in_flight)
     stop = asyncio.Event()
@@ -81,11 +85,11 @@ async def serve(flags: argparse.Namespace, models: Any) -> None:
         from grpc_api import start_server
 
         address = f"{flags.host}:{flags.port}"
-        servers.append(start_server(models, gate, address, flags.max_request_bytes, flags.max_in_flight))
+        servers.append(await start_server(models, gate, address, flags.max_request_bytes))
         print(f"gRPC on {address}", flush=True)
     if flags.rest_api_port:
         listener = listen(flags.host, flags.rest_api_port)
-        app = build_app(models, gate, flags.max_request_bytes, flags.max_in_flight)
+        app = build_app(models, gate, flags.max_request_bytes)
         config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=30)
         web = uvicorn.Server(config)
         web.capture_signals = contextlib.nullcontext  # they are handled here
@@ -93,17 +97,16 @@ async def serve(flags: argparse.Namespace, models: Any) -> None:
         print(f"REST on http://{flags.host}:{flags.rest_api_port}", flush=True)
 
     await stop.wait()
-    ended = [server.stop(30) for server in servers]
-    if tasks:
+    tasks += [asyncio.create_task(server.stop(30)) for server in servers]
+    if flags.rest_api_port:
         web.should_exit = True
-        await asyncio.gather(*tasks)
-    for event in ended:
-        await asyncio.to_thread(event.wait)
+    await asyncio.gather(*tasks)
 
 
-def watch(models: Any, seconds: float, stop: threading.Event) -> None:
+def watch(models: Any, seconds: float) -> None:
     """Keeps the models in step with their folders."""
-    while not stop.wait(seconds):
+    while True:
+        time.sleep(seconds)
         try:
             models.refresh()
         except Exception as error:  # a folder that changes while it is read: the next look finds it whole
@@ -161,12 +164,13 @@ def main() -> None:
             why = "; ".join(state.error for state in states if state.error) or f"no version in {config.base_path}"
             command_line.warn(f"no model: {config.name}: {why} (run make exports first, or give --model_base_path)")
         raise SystemExit(1)
-    stop = threading.Event()
-    threading.Thread(target=watch, args=(models, flags.file_system_poll_wait_seconds, stop), daemon=True).start()
+    threading.Thread(target=watch, args=(models, flags.file_system_poll_wait_seconds), daemon=True).start()
+    gc.collect()
+    gc.freeze()  # else a full collection walks TensorFlow's hundreds of thousands of objects, in the midst of a request
     uvloop.run(serve(flags, models))
-    stop.set()
+    sys.stdout.flush()
+    os._exit(0)  # a run whose caller was told 503 may go on for ever: it must not keep the process
 
 
 if __name__ == "__main__":
-    sys.setswitchinterval(0.001)  # gRPC's threads and the event loop take turns sooner
     command_line.run(main)

@@ -6,16 +6,16 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest
 import asyncio
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rest_json
-import servable
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
+from fastapi.routing import APIRoute
+from in_flight import Gate
 from servable import Models, RequestError, Servable
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -49,21 +49,11 @@ class _Name(Convertor):
 register_url_convertor("name", _Name())
 
 
-class Gate:
-    """Counts the requests that are being worked on, over both protocols."""
+class _Route(APIRoute):
+    """A route whose function takes the request as it is: FastAPI describes it, and leaves its parameters alone."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.count = most, 0
-
-    def __enter__(self) -> None:  # noqa: D105
-        if self.count >= self.most:
-            raise RequestError(
-                "RESOURCE_EXHAUSTED", f"too many requests in flight: {self.count} (try again in a second)"
-            )
-        self.count += 1
-
-    def __exit__(self, *_: object) -> None:  # noqa: D105
-        self.count -= 1
+    def get_route_handler(self) -> Callable[..., Any]:
+        return self.endpoint
 
 
 class Deadline:
@@ -116,32 +106,10 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def run(
-    model: Servable, signature: str, feed: dict[str, np.ndarray], rows: int, pool: ThreadPoolExecutor
-) -> dict[str, np.ndarray]:
-    """Calculates here where that is quick, else in a thread. Raises RequestError, also when the time is over."""
-    if model.is_quick(rows):
-        return model.run(signature, feed, rows)
-    with model.in_use() as kept:
-        if kept is None:
-            raise RequestError("NOT_FOUND", f"no such version: {model.version} of model {model.name} (it is unloaded)")
-        future = asyncio.get_running_loop().run_in_executor(pool, _run_kept, model, signature, feed, rows)
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), model.limits.seconds)
-        except TimeoutError:
-            raise RequestError("DEADLINE_EXCEEDED", f"not done within {model.limits.seconds} s") from None
-
-
-def _run_kept(model: Servable, signature: str, feed: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """Goes on to its end also when nobody waits for it any more: till then the version must stay."""
-    with model.in_use():
-        return model.run(signature, feed, rows)
-
-
-def build_app(models: Models, gate: Gate, most_bytes: int, threads: int) -> FastAPI:
+def build_app(models: Models, gate: Gate, most_bytes: int) -> FastAPI:
     """The application: models are found by name and version, `versions/0` is the newest."""
     app = FastAPI(title="model server", description="TensorFlow Serving's REST API", version="1")
-    pool = ThreadPoolExecutor(threads)
+    app.router.route_class = _Route
     # The framework's own errors too.
     app.add_exception_handler(RequestError, lambda _, error: error_reply(str(error), STATUS[error.code]))
     app.add_exception_handler(HTTPException, lambda _, error: error_reply(_detail(error), error.status_code))
@@ -151,11 +119,11 @@ def build_app(models: Models, gate: Gate, most_bytes: int, threads: int) -> Fast
     app.add_exception_handler(404, lambda request, error: error_reply(f"no such path: {request.url.path}", 404))
 
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
+    async def page(_: Request) -> FileResponse:
         return FileResponse(PAGE)
 
     @app.get("/v1/models", responses=_responses({"type": "object"}))
-    async def list_models() -> Response:
+    async def list_models(_: Request) -> Response:
         return reply({"models": sorted(models.configs)})
 
     def serve(method: str, parse: Callable[..., Any], write: Callable[..., bytes]) -> None:
@@ -173,7 +141,7 @@ def build_app(models: Models, gate: Gate, most_bytes: int, threads: int) -> Fast
                     signature = model.find_signature(rest_json.signature_name(document), f"tensorflow/serving/{method}")
                     feed, way = parse(document, model, signature)
                     rows = model.check_feed(signature, feed)
-                    results = await run(model, signature, feed, rows, pool)
+                    results = await gate.run(model, signature, feed, rows)
                     return reply(write(results, way))
 
         for path in PATHS:
@@ -204,7 +172,7 @@ def build_app(models: Models, gate: Gate, most_bytes: int, threads: int) -> Fast
                 "state": state.state,
                 "status": {"error_code": "UNKNOWN" if state.error else "OK", "error_message": state.error},
             }
-            for number, state in states(models, *_asked(request))
+            for number, state in models.states(*_asked(request))
         ]})  # fmt: skip
 
     for ending, function in (("/metadata", metadata), ("", status)):
@@ -218,19 +186,6 @@ def build_app(models: Models, gate: Gate, most_bytes: int, threads: int) -> Fast
                 responses=_responses({"type": "object"}),
             )
     return app
-
-
-def states(models: Models, name: str, version: int, label: str) -> list[tuple[int, servable.Status]]:
-    """The states of a model's versions, the newest first; of one, where one is named. Raises RequestError."""
-    if name not in models.statuses or label:
-        found = models.find(name, version, label)
-        return [(found.version, models.statuses[name][found.version])]
-    statuses = sorted(models.statuses[name].copy().items(), reverse=True)
-    if version:
-        statuses = [(number, state) for number, state in statuses if number == version]
-    if not statuses:
-        raise RequestError("NOT_FOUND", f"no such version: {version or 'any'} of model {name}")
-    return statuses
 
 
 def _parameters(path: str, models: list[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -83,11 +84,12 @@ def save(path: Path, build: Any) -> None:
 
 
 def slow(x: Any) -> Any:
-    """A second or two of multiplications."""
-    y = weights = tf.constant(1e-3, tf.float64, [1000, 1000])
-    for _ in range(20):
+    """A good second of multiplications, none of which can be done before x is known."""
+    weights = tf.constant(1e-3, tf.float64, [1000, 1000])
+    y = weights + tf.reduce_max(x)
+    for _ in range(12):
         y = tf.matmul(y, weights)
-    return x + tf.reduce_min(tf.matmul(y, weights + tf.reduce_max(x))) * 0
+    return x + tf.reduce_min(y) * 0
 
 
 @pytest.fixture(scope="module")
@@ -421,6 +423,7 @@ def test_grpc(server: Server) -> None:
 
     reply = call(server, "Predict", predict_request("linear_regression", x=np.array([[0.0, 1, -1, 2]])))
     np.testing.assert_allclose(tf.make_ndarray(reply.outputs["y"]), [LINE], rtol=1e-11)
+    assert list(reply.outputs["y"].double_val) == tf.make_ndarray(reply.outputs["y"]).ravel().tolist()
     assert (reply.model_spec.version.value, reply.model_spec.signature_name) == (1, "serving_default")
     for kind, method, expected in (
         (classification_pb2.ClassificationRequest, "Classify", ("high", 3.0)),
@@ -675,16 +678,6 @@ def test_the_configurations_are_of_tensorflow_serving() -> None:
 # The page
 
 
-def browser() -> Any:
-    """Headless Chromium."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=420,900"):
-        options.add_argument(flag)
-    return webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
-
-
 @pytest.mark.slow
 def test_the_page(server: Server) -> None:
     if not Path("/usr/bin/chromedriver").exists():
@@ -694,10 +687,12 @@ def test_the_page(server: Server) -> None:
         )
         if not installed:
             pytest.skip("no browser: install chromium and chromium-driver")
+    sys.path.insert(0, str(ROOT / "docs"))
+    from chromium import open_browser
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.select import Select
 
-    with browser() as driver:
+    with open_browser(420, 900) as driver:
         driver.get(server.rest.removesuffix("v1/models"))
         signature = driver.find_element("id", "signature")
         wait_for(lambda: len(Select(signature).options) == 7)
@@ -747,6 +742,9 @@ def test_ten_thousand_requests_while_versions_change(tmp_path: Path) -> None:
     import random
     import threading
 
+    import grpc
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
     assert run_command("make .cache/schemathesis/complete", timeout=600).status == 0
 
     def version(number: int) -> None:
@@ -795,6 +793,27 @@ def test_ten_thousand_requests_while_versions_change(tmp_path: Path) -> None:
             counts[f"{good} {reply.status}"] = counts.get(f"{good} {reply.status}", 0) + 1
         return counts
 
+    def work_over_grpc(seed: int, count: int) -> dict[str, int]:
+        chosen, counts = random.Random(seed), {}
+        bad = [predict_request("nothing", x=[1.0]), predict_request("m", z=[1.0]), predict_request("m", x=["a"])]
+        with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            for _ in range(count):
+                good = chosen.random() < 0.5
+                x = chosen.uniform(-1e6, 1e6)
+                request = predict_request("m", x=np.array([x])) if good else chosen.choice(bad)
+                try:
+                    reply, code = stub.Predict(request, timeout=60), "OK"
+                except grpc.RpcError as error:
+                    code = error.code().name
+                if good:
+                    assert code in ("OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
+                    assert code != "OK" or list(reply.outputs["y"].double_val) == [x + 1]
+                else:
+                    assert code in ("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED")
+                counts[f"{good} {code}"] = counts.get(f"{good} {code}", 0) + 1
+        return counts
+
     with serving(tmp_path, "--model_name", "m", "--model_base_path", "model", "--max_in_flight", 24) as server:
         port = int(server.rest.split(":")[2].split("/")[0])
         work(0, 500)
@@ -802,7 +821,8 @@ def test_ten_thousand_requests_while_versions_change(tmp_path: Path) -> None:
         changer = threading.Thread(target=change)
         changer.start()
         with concurrent.futures.ThreadPoolExecutor(32) as pool:
-            counts = list(pool.map(work, range(1, 33), [313] * 32))
+            works = [work_over_grpc if seed % 4 == 0 else work for seed in range(1, 33)]
+            counts = list(pool.map(lambda seed: works[seed - 1](seed, 313), range(1, 33)))
         fuzz = run_command(
             f"{ROOT}/.cache/schemathesis/bin/schemathesis run http://127.0.0.1:{port}/openapi.json "
             "--checks not_a_server_error --max-examples 50 --workers 1 --phases examples,coverage,fuzzing --seed 1",
@@ -814,7 +834,8 @@ def test_ten_thousand_requests_while_versions_change(tmp_path: Path) -> None:
         assert fuzz.status == 0, fuzz.out[-3000:]
         total = {key: sum(count.get(key, 0) for count in counts) for key in set().union(*counts)}
         assert sum(total.values()) > 10_000
-        assert total["True 200"] > 3000
+        assert total["True 200"] > 2000
+        assert total["True OK"] > 700
         assert len(seen) > 3
         wait_for(lambda: ask(f"{server.rest}/m:predict", {"instances": [1.0]}) == (200, {"predictions": [2.0]}))
         assert resident(server.process) < before + 150

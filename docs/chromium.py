@@ -1,0 +1,23 @@
+"""Opens headless Chromium, Debian's (`apt-get install chromium chromium-driver`), driven by selenium."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+
+from selenium import webdriver
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars"
+).split()
+
+
+@contextlib.contextmanager
+def open_browser(width: int, height: int) -> Iterator[webdriver.Chrome]:
+    """A browser with an empty profile and a window of so many pixels, for as long as it is used."""
+    with tempfile.TemporaryDirectory() as profile:
+        options = webdriver.ChromeOptions()
+        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
+            options.add_argument(flag)
+        with webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver")) as driver:
+            yield driver
