@@ -71,7 +71,7 @@ def http_load(url: str, body: dict[str, object], connections: int, seconds: floa
             "l:percentile(50) / 1e3, l:percentile(99) / 1e3, s.errors.status + s.errors.read + s.errors.timeout)) end\n"
         )
         script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "-s", script.name, url]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate, p50, p99, errors = map(float, out.splitlines()[-1].split())
     if errors:
