@@ -73,11 +73,13 @@ def to_array(proto: Any, key: str, most: int) -> np.ndarray:
         raise RequestError("INVALID_ARGUMENT", f"wrong type: {key} is of the type {proto.dtype}") from None
     if proto.tensor_shape.unknown_rank or min(dims, default=0) < 0 or math.prod(dims) > most:
         raise RequestError("INVALID_ARGUMENT", f"wrong shape: {key} is {dims} (at most {most} elements)")
-    wanted = math.prod(dims)
-    held = len(proto.tensor_content) // dtype.size if proto.tensor_content and dtype != tf.string else elements
-    if held != wanted and not (held == 1 and wanted > 1 and not proto.tensor_content):
+    wanted, content = math.prod(dims), dtype != tf.string and proto.tensor_content
+    held = len(content) // dtype.size if content else elements
+    if held != wanted and not (held == 1 and wanted > 1 and not content):
         raise RequestError("INVALID_ARGUMENT", f"wrong shape: {key} is {dims} and holds {held} elements")
     try:
+        if content:  # what `make_ndarray` does with it, at a tenth of the cost
+            return np.frombuffer(content, dtype.as_numpy_dtype).reshape(dims)
         return tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
         raise RequestError("INVALID_ARGUMENT", f"not a tensor: {key}: {error}") from None
