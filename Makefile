@@ -81,16 +81,17 @@ test: .venv/tests-complete ## run the tests (five minutes, the first time eight)
 	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-test-slow: .venv/tests-complete go java ## run the long tests: kills, full disks, TensorFlow 1.8
+test-slow: .venv/tests-complete .venv/distributed-complete go java ## run the long tests: kills, full disks, Spark, TensorFlow 1.8 (half an hour)
 	@python -m pytest -m slow
 
-bench: venv go java .venv/serving-complete .venv/bench-complete cookbook exports ## compare with the least that it can cost (half an hour)
+bench: venv go java .venv/serving-complete .venv/distributed-complete .venv/bench-complete cookbook exports ## compare with the least that it can cost (three quarters of an hour)
 	@python benchmarks/producer.py
 	@python benchmarks/consumers.py
 	@python benchmarks/serving.py
+	@python benchmarks/distributed.py
 
 clean: ## remove all that the other targets made
-	rm -rf .venv .cache saved_model summaries frozen_graphs results exports exp_model *.egg-info
+	rm -rf .venv .cache saved_model summaries frozen_graphs results recovery exports exp_model *.egg-info
 	rm -rf go_consumer/go_consumer java_consumer/target
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -102,7 +103,7 @@ clean: ## remove all that the other targets made
 	  echo "make: $$($(PYTHON) --version) does not fit (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; \
 	  exit 1; }
 	@echo "== making the Python environment .venv: TensorFlow and its packages, 2 GB on disk, a few minutes"
-	@rm -f $@ .venv/tests-complete .venv/serving-complete .venv/bench-complete
+	@rm -f .venv/*complete
 	@$(PYTHON) -m venv .venv || { \
 	  echo "make: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@$(PIP) install --requirement requirements.txt --editable .
@@ -111,6 +112,11 @@ clean: ## remove all that the other targets made
 .venv/serving-complete: .venv/complete serving/requirements.txt
 	@echo "== adding what the servers need"
 	@$(PIP) install --requirement serving/requirements.txt
+	@touch $@
+
+.venv/distributed-complete: .venv/complete distributed/requirements.txt
+	@echo "== adding what the distributed engines need: Spark, 500 MB"
+	@$(PIP) install --requirement distributed/requirements.txt
 	@touch $@
 
 .venv/tests-complete: .venv/complete .venv/serving-complete tests/requirements.txt

@@ -37,14 +37,14 @@ def parse_numbers(text: str, dtype: np.dtype, where: str) -> np.ndarray:
     for part in parts:
         if not NUMBER.fullmatch(part):
             raise ValueError(f"not a number: {part}{where}")
-    numbers = _round(parts, dtype)
+    numbers = round_numbers(parts, dtype)
     for i in np.flatnonzero(np.isinf(numbers)):
         if "f" not in parts[i].lower():
             raise ValueError(f"out of range for {dtype}: {parts[i]}{where if ' line ' in where else ''}")
     return numbers
 
 
-def _round(parts: Sequence[str], dtype: np.dtype) -> np.ndarray:
+def round_numbers(parts: Sequence[str], dtype: np.dtype) -> np.ndarray:
     """The numbers of `dtype` nearest to the decimal digits; infinite beyond its range.
 
     By way of float64, a float32 is rounded twice. That is wrong only where the float64 lies midway between two
@@ -193,7 +193,7 @@ def _parse_rows(
     """The rows of `lines` up to the first wrong one, shape `[n, row]`, and what is wrong with that one."""
     if plain and (row == 1 or all(line.count(",") == row - 1 for line in lines)):
         try:
-            values = _round(lines if row == 1 else ",".join(lines).split(","), dtype)
+            values = round_numbers(lines if row == 1 else ",".join(lines).split(","), dtype)
         except ValueError:
             pass
         else:

@@ -7,19 +7,15 @@ script. Standard input gets `--numbers` numbers of 15 to 17 digits; mawk does th
 """
 
 import argparse
-import os
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from measure import ROOT, in_turn, run, table
+
 MODEL = "frozen_graphs/frozen_linear_regression.pb"
 CALLS = 50_000
 GO = ["go_consumer/go_consumer"]
@@ -63,48 +59,6 @@ print((time.perf_counter() - start) / {CALLS} * 1e6)
 """
 
 
-class Used(NamedTuple):
-    """What a command took."""
-
-    seconds: float
-    megabytes: float  # resident, at most
-    output: str
-
-
-def run(command: list[str], stdin: Path | None = None, keep: bool = False) -> Used:
-    """Runs a command that must succeed. Its output is kept, or thrown away."""
-    with open(stdin or os.devnull, "rb") as source, tempfile.TemporaryFile() as out:
-        start = time.perf_counter()
-        sink = out if keep else subprocess.DEVNULL
-        process = subprocess.Popen(command, cwd=ROOT, stdin=source, stdout=sink, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            sys.exit(f"consumers.py: failed: {' '.join(command)}")
-        out.seek(0)
-        return Used(seconds, usage.ru_maxrss / 1024, out.read().decode())
-
-
-def in_turn(rounds: int, measure: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Takes each measurement in turn, and all of them so many times."""
-    taken: dict[str, list[float]] = {name: [] for name in measure}
-    for _ in range(rounds):
-        for name in measure:
-            taken[name].append(measure[name]())
-    return taken
-
-
-def table(title: str, unit: str, taken: dict[str, list[float]], base: str, faster: bool = False) -> None:
-    """Prints medians, spreads and ratios: to the base's time, or how many times the base's rate."""
-    print(f"\n{title}")
-    floor = statistics.median(taken[base])
-    for name, values in taken.items():
-        median = statistics.median(values)
-        ratio = floor / median if faster else median / floor
-        spread = f"{min(values):.4g} to {max(values):.4g}"
-        print(f"  {name:28} {median:10.4g} {unit:3} ({spread:18}) {ratio:8.2f}")
-
-
 def build_floor(folder: Path) -> str:
     """Compiles the C program with the library that the Go consumer is built with."""
     floor = folder / "floor"
@@ -141,7 +95,8 @@ def main() -> None:
         library = [sys.executable, "cookbook/freezemodel_c_library.py"]
         whole = {"C, its library alone": [floor], **programs, "Python, the C library alone": library}
         taken = in_turn(max(5, arguments.rounds), {n: lambda c=c: run(c).seconds for n, c in whole.items()})
-        table("Whole process, the default x, to the C program", "s", taken, "C")
+        targets = {"Go": "<= 1.15"}
+        table("Whole process, the default x, to the C program", "s", taken, "C", targets)
 
         benchmark = ["go", "test", "./go_consumer", "-run", "none", "-bench", "Run", "-benchtime", f"{CALLS}x"]
         go_call = ["bash", "-c", f". go_consumer/env.sh && {' '.join(benchmark)} | awk '/ns.op/ {{ print $3 / 1000 }}'"]
@@ -153,7 +108,8 @@ def main() -> None:
             "ONNX Runtime in Python": [sys.executable, "-c", ONNX_CALL],
         }
         taken = in_turn(arguments.rounds, {n: lambda c=c: float(run(c, keep=True).output) for n, c in calls.items()})
-        table("A warm call on 4 numbers, to the C program's", "us", taken, "C")
+        targets = {"Go": "<= 3.5", "Java": "<= 5"}
+        table("A warm call on 4 numbers, to the C program's", "us", taken, "C", targets)
 
         if not shutil.which("mawk"):
             sys.exit("consumers.py: no mawk (apt-get install mawk)")
@@ -162,12 +118,14 @@ def main() -> None:
         streams = {n: [*c, "--stdin"] for n, c in programs.items() if n != "C"}
         awk = {"mawk": ["mawk", '{printf "%.17g\\n", 1.5000040359253224*$1-2.9987834928787795}']}
         taken = in_turn(arguments.rounds, {n: lambda c=c: run(c, numbers).seconds for n, c in (awk | streams).items()})
-        table(f"--stdin, {arguments.numbers} numbers, times mawk's rate", "s", taken, "mawk", faster=True)
+        targets = {"Go": ">= 4", "Java": ">= 3", "Python": ">= 0.5"}
+        table(f"--stdin, {arguments.numbers} numbers, times mawk's rate", "s", taken, "mawk", targets, faster=True)
 
         write_numbers(more, arguments.numbers * 5 // 2)
-        print(f"\nResident memory, {arguments.numbers} and {arguments.numbers * 5 // 2} numbers")
         for name, command in streams.items():
-            print(f"  {name:28} {run(command, numbers).megabytes:8.0f} MB {run(command, more).megabytes:8.0f} MB")
+            sizes = {f"{arguments.numbers}": numbers, f"{arguments.numbers * 5 // 2}": more}
+            taken = {f"{count} numbers": [run(command, path).megabytes] for count, path in sizes.items()}
+            table(f"Resident memory of {name}, --stdin", "MB", taken, f"{arguments.numbers} numbers")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,11 @@ Prints the median of each, taken in turn, with its spread, and the ratio of the 
 """
 
 import argparse
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from measure import in_turn, run, table
+
 BARE = """
 import csv
 import numpy as np
@@ -48,28 +45,18 @@ with tf.Graph().as_default():
 """
 
 
-def processor_seconds(command: list[str]) -> float:
-    """User and system time of a command that must succeed, its threads and children included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7, help="runs of each (default: %(default)s)")
     runs = parser.parse_args().runs
-    times: dict[str, list[float]] = {"bare script": [], "model_producer.py": []}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(runs):
-            times["bare script"].append(processor_seconds([sys.executable, "-c", BARE]))
-            command = [sys.executable, "model_producer.py", "--output-dir", folder]
-            times["model_producer.py"].append(processor_seconds(command))
-    for name, seconds in times.items():
-        print(f"{name:18} {statistics.median(seconds):.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
-    ratio = statistics.median(times["model_producer.py"]) / statistics.median(times["bare script"])
-    print(f"{'ratio':18} {ratio:.2f}    (target: at most 1.10)")
+        commands = {
+            "bare script": [sys.executable, "-c", BARE],
+            "model_producer.py": [sys.executable, "model_producer.py", "--output-dir", folder],
+        }
+        taken = in_turn(runs, {name: lambda c=command: run(c).processor for name, command in commands.items()})
+    targets = {"model_producer.py": "<= 1.1"}
+    table("Training, processor time, to a bare script that writes nothing", "s", taken, "bare script", targets)
 
 
 if __name__ == "__main__":

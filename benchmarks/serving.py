@@ -18,10 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from measure import ROOT, table
+
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 FROZEN, EXPORT = "results/frozen_model.pb", "exports/classifier"
 POINTS = [(connections, rows) for rows in (2, 1000) for connections in (1, 32)]
@@ -127,15 +127,6 @@ def measure(addresses: dict[str, str], connections: int, rows: int, rounds: int,
     return loads
 
 
-def table(loads: dict[str, list[Load]]) -> None:
-    """Prints medians, the spread of the rate, and its ratio to the floor's."""
-    base = statistics.median(load.rate for load in loads["bare FastAPI"])
-    for name, taken in loads.items():
-        rate, p50, p99 = (statistics.median(column) for column in zip(*taken, strict=True))
-        spread = f"({min(load.rate for load in taken):6.0f} to {max(load.rate for load in taken):6.0f})"
-        print(f"  {name:16} {rate:8.0f} {spread}  p50 {p50:7.2f}  p99 {p99:7.2f}  {rate / base:6.2f}", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
@@ -161,10 +152,14 @@ def main() -> None:
         running("serving/model_server.py", *model, *ports, port=rest),
         running("cookbook/freezemodel_serve.py", "--port", flask, port=flask),
     ):
-        print(f"{flags.rounds} rounds of {flags.seconds} s; rate in requests a second, latencies in milliseconds")
         for connections, rows in POINTS:
-            print(f"\n{connections} connection{'s' * (connections > 1)}, {rows} rows a request")
-            table(measure(addresses, connections, rows, flags.rounds, flags.seconds))
+            loads = measure(addresses, connections, rows, flags.rounds, flags.seconds)
+            point = f"{connections} connection{'s' * (connections > 1)}, {rows} rows a request"
+            rates, p50s, p99s = ({n: [load[i] for load in taken] for n, taken in loads.items()} for i in range(3))
+            targets = dict.fromkeys(("our REST", "our gRPC"), ">= 0.8")
+            table(f"Serving, requests a second, {point}", "1/s", rates, "bare FastAPI", targets)
+            table(f"Serving, p50, {point}", "ms", p50s, "bare FastAPI")
+            table(f"Serving, p99, {point}", "ms", p99s, "bare FastAPI")
 
 
 if __name__ == "__main__":

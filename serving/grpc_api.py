@@ -10,9 +10,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import servable
-from in_flight import Gate
-from servable import Models, RequestError, Servable
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -25,7 +22,10 @@ from tensorflow_serving.apis import (
 
 import command_line
 import graph_check
+import servable
 from graph_mode import tf
+from in_flight import Gate
+from servable import Models, RequestError, Servable
 
 
 async def start_server(models: Models, gate: Gate, address: str, most_bytes: int) -> Any:

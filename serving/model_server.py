@@ -29,8 +29,9 @@ def read_configs(flags: argparse.Namespace) -> list[Any]:
         OSError: the file cannot be read.
     """
     from google.protobuf import text_format
-    from servable import Config, Policy
     from tensorflow_serving.config import model_server_config_pb2
+
+    from servable import Config, Policy
 
     if not flags.model_config_file:
         return [Config(flags.model_name, flags.model_base_path)]
@@ -72,6 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(flags: argparse.Namespace, models: Any) -> None:
     """Serves until SIGTERM or Ctrl-C; then takes no new requests, and ends when the running ones have."""
     import uvicorn
+
     from in_flight import Gate
     from rest_api import build_app
 
@@ -149,6 +151,7 @@ def main() -> None:
     flags = parse_arguments()
     tf.GraphDef  # noqa: B018  (imports TensorFlow, with its log kept quiet)
     import uvloop
+
     from servable import Limits, Models
 
     configs = read_configs(flags)

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rest_json
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from fastapi.routing import APIRoute
-from in_flight import Gate
-from servable import Models, RequestError, Servable
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import command_line
+import rest_json
+from in_flight import Gate
+from servable import Models, RequestError, Servable
 
 STATUS = {
     "INVALID_ARGUMENT": 400,

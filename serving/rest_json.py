@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import orjson
-from servable import RequestError, Tensor
 
 from graph_mode import tf
+from servable import RequestError, Tensor
 
 MAX_DEPTH = 32
 KINDS = {bool: "a bool", int: "an integer", float: "a number", str: "a string", bytes: "a string", type(None): "null"}

@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +36,9 @@ class Result(NamedTuple):
     err: str
 
 
-def _main(words: list[str], folder: str, files: list[str]) -> None:
+def _main(words: list[str], folder: str, files: list[str], environment: dict[str, str]) -> None:
     del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+    os.environ.update(environment)
     os.chdir(folder)
     for descriptor, (file, mode) in enumerate(zip(files, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         os.dup2(os.open(file, mode), descriptor)
@@ -46,7 +49,9 @@ def _main(words: list[str], folder: str, files: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def start_program(*words: object, folder: Path = ROOT, stdin: str | bytes = "") -> Iterator[Any]:
+def start_program(
+    *words: object, folder: Path = ROOT, stdin: str | bytes = "", environment: Mapping[str, str] = {}
+) -> Iterator[Any]:
     """Starts a Python program of the repository in a process forked from one that has imported TensorFlow.
 
     That is the program whole, from its command line to its exit status, but for the seconds of the import.
@@ -57,7 +62,7 @@ def start_program(*words: object, folder: Path = ROOT, stdin: str | bytes = "") 
             file.touch()
         files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
         program, *flags = map(str, words)
-        arguments = [str(ROOT / program), *flags], str(folder), list(map(str, files))
+        arguments = [str(ROOT / program), *flags], str(folder), list(map(str, files)), dict(environment)
         process = FORK_SERVER.Process(target=_main, args=arguments)
         process.start()
         process.output = lambda: [file.read_text(errors="replace") for file in files[1:]]
@@ -88,6 +93,23 @@ def run_command(command: str, folder: Path = ROOT, timeout: float = 300, **envir
         timeout=timeout,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def free_ports(count: int = 1) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

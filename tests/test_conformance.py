@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import bad_models
 import pytest
-from conftest import ROOT, USER, Result, run_command, run_program
 from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
+import bad_models
 import command_line
 import graph_check
 import model_file
 import rows
+from conftest import ROOT, USER, Result, run_command, run_program
 from graph_mode import tf
 
 GO = ROOT / "go_consumer" / "go_consumer"

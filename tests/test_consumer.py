@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, USER, Result, run_command
 
+from conftest import ROOT, USER, Result, run_command
 from graph_mode import tf
 
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"

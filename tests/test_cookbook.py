@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import page
 import pytest
-from conftest import ROOT, Result, run_command, run_program
 
 import graph_check
+import page
+from conftest import ROOT, Result, run_command, run_program
 from graph_mode import tf
 
 sys.path.append(str(ROOT / "cookbook"))

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Result, run_command
 
+from conftest import ROOT, Result, run_command
 from graph_mode import tf
 
 SCRIPT = ROOT / "freeze_graph_linear_regression.sh"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT, Result, run_command
 
 SHOW = 'echo "$?|${CGO_CFLAGS-}|${CGO_LDFLAGS-}"'

@@ -4,12 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
-import page
 import pytest
-from conftest import ROOT, run_command
-from page import Step
 
+import page
+from conftest import ROOT, run_command
 from graph_mode import tf
+from page import Step
 
 README = (ROOT / "README.md").read_text()
 

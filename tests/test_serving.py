@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import page
 import pytest
-from conftest import ROOT, USER, run_command, run_program, start_program
 
+import page
+from conftest import ROOT, USER, free_ports, run_command, run_program, start_program, wait_for
 from graph_mode import tf
 
 LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # of the contract
@@ -36,13 +36,6 @@ class Server(NamedTuple):
     grpc: str
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def ask(url: str, body: object = None, method: str | None = None) -> tuple[int, Any]:
     """Requests; a body that is not bytes goes as JSON. Returns the status and the reply's JSON."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -53,18 +46,10 @@ def ask(url: str, body: object = None, method: str | None = None) -> tuple[int, 
         return error.code, json.loads(error.read())
 
 
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    """Waits until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
 def serving(folder: Path, *flags: object) -> Iterator[Server]:
     """Starts the model server in a folder, and ends it."""
-    rest, grpc = free_port(), free_port()
+    rest, grpc = free_ports(2)
     ports = ("--port", grpc, "--rest_api_port", rest, "--file_system_poll_wait_seconds", 0.1)
     with start_program("serving/model_server.py", *ports, *flags, folder=folder) as process:
         wait_for(lambda: f"REST on http://127.0.0.1:{rest}" in process.output()[0] or process.exitcode is not None)
@@ -511,7 +496,7 @@ def test_clients_in_four_languages(server: Server) -> None:
 def test_clients_say_what_is_wrong(server: Server) -> None:
     url = server.rest.removesuffix("/v1/models")
     said = "the server answers 404: no such model: m (there are: classifier, "
-    nobody = f"http://127.0.0.1:{free_port()}"
+    nobody = f"http://127.0.0.1:{free_ports()[0]}"
     for result, words in (
         (run_program("serving/client_rest.py", "--url", url, "--model", "m"), said),
         (run_program("serving/client_rest.py", "--url", nobody), f"no server: {nobody}"),
@@ -548,7 +533,7 @@ def test_ovmsclient(server: Server) -> None:
 
 
 def test_flask_recipe(exports: Path) -> None:
-    port = free_port()
+    (port,) = free_ports()
     with start_program("cookbook/freezemodel_serve.py", "--port", port, folder=exports) as process:
         wait_for(lambda: "listening" in process.output()[0])
         url = f"http://127.0.0.1:{port}/api/predict"
@@ -585,7 +570,7 @@ def test_flask_recipe(exports: Path) -> None:
 @pytest.fixture(scope="module")
 def soap(trained: Path) -> Iterator[str]:
     """The SOAP service's address."""
-    port = free_port()
+    (port,) = free_ports()
     command = ["java", "-cp", str(ROOT / CLASSES), "modelimportexport.SoapService", "--port", str(port)]
     with subprocess.Popen(command, cwd=trained, env=USER, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == f"listening on http://127.0.0.1:{port}/LinearRegression?wsdl\n".encode()
@@ -688,9 +673,10 @@ def test_the_page(server: Server) -> None:
         if not installed:
             pytest.skip("no browser: install chromium and chromium-driver")
     sys.path.insert(0, str(ROOT / "docs"))
-    from chromium import open_browser
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.select import Select
+
+    from chromium import open_browser
 
     with open_browser(420, 900) as driver:
         driver.get(server.rest.removesuffix("v1/models"))

@@ -1,0 +1,26 @@
+"""The least that scoring can be: numpy and pyarrow alone, nothing checked, into the same Parquet.
+
+Arguments: the folder of Parquet files, the folder for the outputs.
+"""
+
+import os
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def main() -> None:
+    source, target = sys.argv[1:]
+    os.makedirs(target, exist_ok=True)
+    for name in sorted(os.listdir(source)):
+        file = pq.ParquetFile(f"{source}/{name}")
+        schema = file.schema_arrow.append(pa.field("prediction", pa.float64()))
+        with pq.ParquetWriter(f"{target}/{name}", schema, use_dictionary=["id"]) as writer:
+            for batch in file.iter_batches(1 << 17):
+                y = 1.5000040359253224 * batch.column("x").to_numpy() - 2.9987834928787795
+                writer.write_batch(batch.append_column("prediction", pa.array(y)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What the benchmarks share: commands run and measured, in turn, and a table of medians, spreads and ratios."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = "BENCHMARK_ROWS"  # the environment variable that names the file for the rows, a JSON object a line
+
+
+class Used(NamedTuple):
+    """What a command took."""
+
+    seconds: float  # by the clock
+    processor: float  # seconds of it, threads and children included
+    megabytes: float  # resident, at most
+    output: str
+
+
+def run(command: Sequence[object], stdin: Path | None = None, keep: bool = False, **settings: str) -> Used:
+    """Runs a command that must succeed, with these environment variables. Its output is kept, or thrown away."""
+    words = list(map(str, command))
+    with open(stdin or os.devnull, "rb") as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        sink = out if keep else subprocess.DEVNULL
+        process = subprocess.Popen(words, cwd=ROOT, stdin=source, stdout=sink, stderr=err, env=os.environ | settings)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            err.seek(0)
+            sys.exit(f"{os.path.basename(sys.argv[0])}: failed: {' '.join(words)}: {err.read().decode()[-500:]}")
+        out.seek(0)
+        return Used(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out.read().decode())
+
+
+def in_turn(rounds: int, measure: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Takes each measurement in turn, and all of them so many times."""
+    taken: dict[str, list[float]] = {name: [] for name in measure}
+    for _ in range(rounds):
+        for name in measure:
+            taken[name].append(measure[name]())
+    return taken
+
+
+def table(
+    title: str,
+    unit: str,
+    taken: Mapping[str, Sequence[float]],
+    base: str | None,
+    targets: Mapping[str, str] | None = None,
+    faster: bool = False,
+) -> None:
+    """Prints medians, spreads and ratios to the base's median, and what the ratio should be.
+
+    Args:
+        targets: such as `<= 1.15`, by name.
+        faster: the ratio is how many times the base's rate, where seconds were taken.
+    """
+    print(f"\n{title}")
+    floor = statistics.median(taken[base]) if base else None
+    for name, values in taken.items():
+        median, target = statistics.median(values), (targets or {}).get(name, "")
+        ratio = None if floor is None else floor / median if faster else median / floor
+        met = None if not target else ratio <= float(target[2:]) if target[0] == "<" else ratio >= float(target[2:])
+        spread = f"{min(values):.4g} to {max(values):.4g}"
+        verdict = {None: "", True: f"  (target {target}: met)", False: f"  (target {target}: MISSED)"}[met]
+        shown = "" if ratio is None else f" {ratio:8.2f}"
+        print(f"  {name:28} {median:10.4g} {unit:5} ({spread:18}){shown}{verdict}", flush=True)
+        if ROWS in os.environ:
+            row = dict(title=title, name=name, median=median, least=min(values), most=max(values), unit=unit)
+            with open(os.environ[ROWS], "a") as file:
+                file.write(json.dumps(row | {"ratio": ratio, "target": target, "met": met}) + "\n")

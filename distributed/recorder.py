@@ -1,0 +1,85 @@
+"""Writes what the producer writes, with its one-machine graph in it, from the numbers of a training elsewhere."""
+
+import argparse
+import math
+from typing import Any
+
+import linear_regression
+import model_file
+from graph_check import ModelError
+from graph_mode import tf
+from linear_regression import NAME
+
+
+class Recorder:
+    """The producer's graph, checkpoints, summaries and table. An epoch that comes again is not written again."""
+
+    def __init__(self, flags: argparse.Namespace) -> None:
+        """Builds the producer's graph in a session of this process."""
+        self.every, self.folder = flags.checkpoint_every, flags.output_dir
+        self.checkpoints, self.summaries = self.folder / "saved_model", self.folder / "summaries" / NAME
+        self.model = linear_regression.build_graph(flags.learning_rate)
+        self.session = tf.Session(graph=self.model.g, config=tf.ConfigProto(inter_op_parallelism_threads=-1))
+        self.printed = self.summarised = -1  # the last epochs of which that was done
+        self.writer: Any = None
+
+    def start_clean(self) -> None:
+        """Writes the graph, and removes what an earlier run left."""
+        linear_regression.export_graph(self.model.g, self.folder / "exported_graphs")
+        linear_regression.remove_earlier_run(self.checkpoints, self.summaries)
+
+    def resume(self) -> None:
+        """Finds out what a killed run has printed: a line of the table follows its checkpoint at once."""
+        try:
+            newest = model_file.newest_complete(str(self.checkpoints))
+        except (ModelError, OSError):
+            return
+        self.printed = int(newest.rpartition("-")[2])
+        state = tf.train.get_checkpoint_state(str(self.checkpoints))
+        self.model.saver.recover_last_checkpoints(state.all_model_checkpoint_paths)
+
+    def begin(self, epoch: int) -> None:
+        """Begins to write summaries. TensorBoard drops those of a killed run from this epoch on: they come again."""
+        for path in (self.checkpoints, self.summaries):
+            path.mkdir(parents=True, exist_ok=True)
+        self.writer = tf.summary.FileWriter(str(self.summaries), self.model.g)
+        self.writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), epoch)
+        self.summarised = epoch - 1
+
+    def record(self, epoch: int, loss: float, slope: float, intercept: float) -> None:
+        """Writes an epoch's summaries, and if its turn has come its checkpoint and its line of the table.
+
+        Args:
+            loss: before the epoch's step.
+            slope, intercept: after it.
+
+        Raises:
+            ValueError: a number is not finite; the checkpoints saved so far are good.
+        """
+        if not math.isfinite(loss) or not math.isfinite(slope) or not math.isfinite(intercept):
+            good = self.model.saver.last_checkpoints
+            raise ValueError(
+                f"the loss is no longer finite: epoch {epoch} (lower --learning-rate; "
+                + (f"the last good checkpoint is {good[-1]})" if good else "no checkpoint was saved)")
+            )
+        _, loss_sum, *variables, summaries = self.model.fetches
+        values = dict(zip((variable.value() for variable in variables), (slope, intercept), strict=True))
+        if epoch > self.summarised:
+            self.writer.add_summary(self.session.run(summaries, {loss_sum: loss, **values}), epoch)
+            self.summarised = epoch
+        if epoch % self.every == 0 and epoch > self.printed:
+            for variable, value in zip(variables, (slope, intercept), strict=True):
+                variable.load(value, self.session)
+            self.model.saver.save(self.session, str(self.checkpoints / f"{NAME}.ckpt"), global_step=epoch)
+            linear_regression.print_line(f"epoch: {epoch}, loss: {loss}, slope: {slope}, intercept: {intercept}")
+            self.printed = epoch
+
+    def flush(self) -> None:
+        """Writes all summaries so far, before a recovery state says that they are there."""
+        if self.writer:
+            self.writer.flush()
+
+    def close(self) -> None:
+        """Ends the summaries. Raises OSError where they are not all there."""
+        self.writer.close()
+        linear_regression.check_summaries(self.summaries, self.summarised)

@@ -1,0 +1,229 @@
+"""The function that scores rows with a model: the same alone and on each executor of a Spark cluster."""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import command_line
+import graph_check
+import model_file
+import rows
+from graph_mode import make_callable, tf
+
+
+class Options(NamedTuple):
+    """What is scored, and with what."""
+
+    model: str  # a frozen graph, or a SavedModel's folder
+    columns: tuple[str, ...]
+    prediction: str  # the column to add
+    on_error: str  # `fail` or `null`
+    input_name: str | None = None
+    output_name: str | None = None
+    tag: str = "serve"
+    signature: str = "serving_default"
+    feed: tuple[tuple[str, str], ...] = ()
+    allow_op: tuple[str, ...] = ()
+    trust: bool = False
+
+
+class Scorer:
+    """A model in a session of this process."""
+
+    def __init__(self, options: Options) -> None:
+        """Checks and loads the model. Raises ModelError or ValueError where it is refused or takes no such rows."""
+        self.options = options
+        self.model = _check_model(options)
+        node = graph_check.find_placeholder(self.model.graph_def, self.model.input)
+        dims, self.dtype = graph_check.placeholder_dims(node), graph_check.dtype_of(node)
+        self.row = rows.row_shape(dims)
+        self.width = math.prod(self.row)
+        arrays = {node.name: np.zeros(self.row, self.dtype)}
+        for name, text in options.feed:
+            other = graph_check.find_placeholder(self.model.graph_def, self.model.keys.get(name, name))
+            numbers = rows.parse_numbers(text, graph_check.dtype_of(other), f" in --feed {name}")
+            shape = rows.feed_shape(graph_check.placeholder_dims(other), len(numbers), other.name)
+            arrays[other.name] = numbers.reshape(shape)
+        graph_check.check_output(self.model.graph_def, self.model.output, arrays)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        self.batch = graph_check.rows_a_run(self.model.graph_def, node.name, shapes, self.model.output, options.trust)
+        if self.batch == 1 and dims:
+            raise ValueError(f"not a result a row: {self.model.output} (a model to score with has a row in, a row out)")
+        self.others = [array for name, array in arrays.items() if name != node.name]
+        output = self.model.output if ":" in self.model.output else f"{self.model.output}:0"
+        self.call = make_callable(_load(self.model), [f"{name}:0" for name in arrays], [output])
+        probe = self.run(np.zeros([1, self.width], self.dtype))
+        self.result_width = probe.shape[1]
+        number = pa.from_numpy_dtype(probe.dtype)
+        self.field = pa.field(options.prediction, number if self.result_width == 1 else pa.list_(number))
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Calculates rows, shape `[n, width]`. Returns their results, shape `[n, result_width]`. Raises ValueError."""
+        results = []
+        for i in range(0, len(x), self.batch):
+            part = x[i : i + self.batch]
+            try:
+                (result,) = self.call(part.reshape(len(part) * self.row[0], *self.row[1:]), *self.others)
+            except tf.errors.OpError as error:
+                raise ValueError(f"cannot calculate: {command_line.one_line(error)}") from None
+            if result.shape[:1] != (len(part),):
+                shape = list(result.shape)
+                raise ValueError(f"not a result a row: {self.model.output} has the shape {shape} for {len(part)} rows")
+            results.append(result.reshape(len(part), -1))
+        return results[0] if len(results) == 1 else np.concatenate(results)
+
+    def schema(self, schema: pa.Schema, file: str) -> pa.Schema:
+        """The columns of a file and the prediction. Raises ValueError: one is missing, or there already."""
+        for name in self.options.columns:
+            if name not in schema.names:
+                present = ", ".join(schema.names)
+                raise ValueError(
+                    f"no column {name}: {file} (it has: {present}; --column names the one with the numbers)"
+                )
+        if self.options.prediction in schema.names:
+            raise ValueError(
+                f"a column {self.options.prediction} is there already: {file} (--prediction names another)"
+            )
+        return schema.append(self.field)
+
+    def score(self, batches: Iterator[pa.RecordBatch], file: str, bad: list[int]) -> Iterator[pa.RecordBatch]:
+        """Adds the prediction to each batch of a file; null for a bad row, unless the options have it fail.
+
+        Args:
+            bad: the numbers of the bad rows, from 1, are appended.
+
+        Raises:
+            ValueError: it names the file, and the row where it is one's.
+        """
+        before = 0
+        for batch in batches:
+            try:
+                x, good = self._numbers(batch)
+            except ValueError as error:
+                raise ValueError(f"{error}: {file}") from None
+            if not good.all():
+                first = int(np.argmin(good))
+                if self.options.on_error == "fail":
+                    shown = ", ".join(_shown(batch.column(name)[first]) for name in self.options.columns)
+                    raise ValueError(
+                        f"not a number: {shown} in row {before + first + 1} of {file} "
+                        "(--on-error null goes on without a prediction for it)"
+                    )
+                bad.extend((np.flatnonzero(~good) + before + 1).tolist())
+            yield batch.append_column(self.field, self._predictions(x, good))
+            before += len(batch)
+
+    def _numbers(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+        """The rows, shape `[n, width]`, and which of them are good."""
+        columns = [batch.column(name) for name in self.options.columns]
+        is_list = len(columns) == 1 and isinstance(columns[0], (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray))
+        if is_list:
+            (lists,) = columns
+            good = pc.fill_null(pc.equal(pc.list_value_length(lists), self.width), False).to_numpy(zero_copy_only=False)
+            x, valid = np.zeros([len(lists), self.width], self.dtype), good.copy()
+            numbers, fine = self._column(pc.list_flatten(lists.filter(pa.array(good))))
+            x[good] = numbers.reshape(-1, self.width)
+            valid[good] = fine.reshape(-1, self.width).all(axis=1)
+            return x, valid
+        if len(columns) != self.width:
+            raise ValueError(
+                f"wrong number of columns: {len(columns)} given, the placeholder {self.model.input} takes {self.width} "
+                "(repeat --column, or name one that holds lists)"
+            )
+        pairs = [self._column(column) for column in columns]
+        if len(pairs) == 1:
+            return pairs[0][0].reshape(-1, 1), pairs[0][1]
+        return np.stack([numbers for numbers, _ in pairs], 1), np.all([good for _, good in pairs], axis=0)
+
+    def _column(self, column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """A column's numbers in the placeholder's type, and which of them are some: no text, no null, no NaN, in range.
+
+        Whole numbers and text are rounded to the nearest.
+        """
+        wanted = pa.from_numpy_dtype(self.dtype)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            try:
+                numbers = column.cast(wanted)
+            except pa.ArrowInvalid:  # some are none, or out of range, or begin with a plus
+                return self._texts(column.to_pylist())
+        elif any(test(column.type) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
+            numbers = column if column.type == wanted else column.cast(wanted, safe=False)
+        elif pa.types.is_null(column.type):
+            numbers = column.cast(wanted)
+        else:
+            raise ValueError(f"not numbers: a column of type {column.type}")
+        values = pc.fill_null(numbers, math.nan).to_numpy(zero_copy_only=False)
+        good = ~np.isnan(values)
+        if column.type == pa.float64() and wanted == pa.float32():
+            good &= np.isfinite(values) | ~pc.fill_null(pc.is_finite(column), False).to_numpy(zero_copy_only=False)
+        return values, good
+
+    def _texts(self, texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
+        parts = [text if text and rows.NUMBER.fullmatch(text) else "nan" for text in texts]
+        values = rows.round_numbers(parts, self.dtype)
+        written = np.array(["f" in part.lower() for part in parts])
+        return values, np.isfinite(values) | (np.isinf(values) & written)
+
+    def _predictions(self, x: np.ndarray, good: np.ndarray) -> pa.Array:
+        everything = good.all()
+        results = self.run(x if everything else x[good]) if good.any() else np.zeros([0, self.result_width])
+        if self.result_width == 1:
+            if everything:
+                return pa.array(results.ravel(), self.field.type)
+            full = np.zeros(len(good), results.dtype)
+            full[good] = results.ravel()
+            return pa.array(full, self.field.type, mask=~good)
+        offsets = np.concatenate([[0], np.cumsum(good)]) * self.result_width
+        values = pa.array(results.ravel(), self.field.type.value_type)
+        mask = None if everything else pa.array(~good)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=mask)
+
+
+@functools.cache
+def load_scorer(options: Options) -> Scorer:
+    """The scorer of a process, which is loaded once."""
+    return Scorer(options)
+
+
+def score_shipped(options: Options, model: str, file: str, batches: Iterator[pa.RecordBatch]) -> Any:
+    """What an executor of Spark does with the rows of a file. The model came with the job."""
+    from pyspark import SparkFiles
+
+    return load_scorer(options._replace(model=SparkFiles.get(model))).score(batches, file, [])
+
+
+def _check_model(options: Options) -> model_file.Model:
+    names, checks = (options.input_name, options.output_name), (options.allow_op, options.trust)
+    kind = model_file.kind_of(options.model)
+    if kind == model_file.CHECKPOINT:
+        holds = "it holds Saver checkpoints; freeze one with ./freeze_graph_linear_regression.sh"
+        raise ValueError(f"not a frozen graph or SavedModel: {options.model} ({holds})")
+    if kind == model_file.SAVED_MODEL:
+        return model_file.read_saved_model(options.model, options.tag.split(","), options.signature, *names, *checks)
+    return model_file.read_frozen_graph(
+        options.model, names[0] or "inputs/x_sample", names[1] or "linear_regression/add", *checks
+    )
+
+
+def _load(model: model_file.Model) -> Any:
+    # In this thread, so that the same numbers give the same bits as from the consumers.
+    config = tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1)
+    session = tf.Session(graph=tf.Graph(), config=config)
+    with session.graph.as_default():
+        if model.kind == model_file.FROZEN_GRAPH:
+            tf.import_graph_def(model.proto, name="")
+        else:
+            tf.saved_model.loader.load(session, model.proto.meta_info_def.tags, model.path)
+    return session
+
+
+def _shown(value: pa.Scalar) -> str:
+    text = str(value.as_py()) if value.is_valid else "null"
+    return text if len(text) < 80 else f"{text[:77]}..."

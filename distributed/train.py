@@ -1,0 +1,188 @@
+"""Trains the producer's model on a cluster: one graph over several processes, on one machine or many.
+
+    TF_CONFIG='{"cluster": {"chief": [...], "ps": [...], "worker": [...]}, "task": {"type": "worker", "index": 0}}' \\
+      python distributed/train.py
+
+The same command starts each task. The variables and the optimizer live on the ps; each of n workers reads every n-th
+row of --data, keeps it and calculates its part of the loss; the chief drives the training and writes what the producer
+writes. The loss is the sum over the workers, so the table is the producer's. distributed/local_cluster.sh starts a
+cluster on this machine.
+
+Reads   --data on each worker: a CSV file or a pattern of several
+Writes  exported_graphs/ saved_model/ summaries/, on the chief, as the producer does
+        recovery/  all variables and the step, from which a killed run goes on; removed at the end
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import command_line
+import linear_regression
+from cluster import JOBS, Cluster, read_cluster, say_done, start_server, wait_until_done, watch
+from graph_mode import tf
+from recorder import Recorder
+from shares import find_columns, read_share, what_is_wrong
+from whole_file import write_whole
+
+RECOVER_EVERY = 100  # steps
+
+
+def build_graph(
+    cluster: Cluster, data: str, columns: tuple[int, int], header: str, rate: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Builds one graph over all tasks: the variables on the ps, a share of the rows and its loss on each worker.
+
+    Returns:
+        What to fetch for a step: the `step`'s number, counted from 1; the `loss` before it, `slope` and `intercept`
+        after it (float64 scalars). And what to fetch of the data: the number of `rows` on all workers, the `least` and
+        the `most` of their x.
+    """
+    workers = len(cluster.tasks["worker"])
+    with tf.device(tf.train.replica_device_setter(len(cluster.tasks["ps"]), worker_device="/job:chief/task:0")):
+        with tf.variable_scope("model_variables"):
+            slope = tf.get_variable("slope", initializer=tf.constant(1.0, tf.float64))
+            intercept = tf.get_variable("intercept", initializer=tf.constant(1.0, tf.float64))
+        step = tf.train.get_or_create_global_step()
+    losses, shares = [], []
+    for i in range(workers):
+        with tf.device(f"/job:worker/task:{i}/cpu:0"), tf.name_scope(f"worker_{i}"):
+            share = read_share(data, columns, header, i, workers)
+            # Local variables: they are read from the files again where the worker was lost, and saved nowhere.
+            settings = {"validate_shape": False, "trainable": False, "collections": [tf.GraphKeys.LOCAL_VARIABLES]}
+            x, y = tf.Variable(share[:, 0], **settings), tf.Variable(share[:, 1], **settings)
+            losses.append(tf.reduce_sum((slope * x + intercept - y) ** 2))
+            shares.append((tf.size(x, out_type=tf.int64), tf.reduce_min(x), tf.reduce_max(x)))
+    with tf.device("/job:chief/task:0/cpu:0"):
+        loss = tf.add_n(losses)
+        optimizer = tf.train.AdagradOptimizer(rate, initial_accumulator_value=0.1)
+        train_op = optimizer.minimize(loss, step, colocate_gradients_with_ops=True)
+        # Without the dependency the variables are read at any time, and may lag a step behind.
+        with tf.control_dependencies([train_op]):
+            steps = {"step": step.read_value(), "slope": slope.read_value(), "intercept": intercept.read_value()}
+        rows, least, most = zip(*shares, strict=True)
+        extent = {"rows": tf.add_n(rows), "least": tf.reduce_min(least), "most": tf.reduce_max(most)}
+    return steps | {"loss": loss}, extent
+
+
+def open_recovery(folder: Path, flags: argparse.Namespace, recorder: Recorder) -> None:
+    """Goes on where a killed run ended, or else starts clean.
+
+    Raises:
+        ValueError: the folder holds what another run left.
+    """
+    run = {name: str(getattr(flags, name)) for name in ("data", "epochs", "learning_rate", "checkpoint_every")}
+    description = folder / "run.json"
+    if not description.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        recorder.start_clean()
+        write_whole(description, json.dumps(run))
+        return
+    other = json.loads(description.read_text())
+    if other != run:
+        flag = next(name for name in run if run[name] != other.get(name))
+        raise ValueError(
+            f"the recovery state of another run: {folder}, of --{flag.replace('_', '-')} {other.get(flag)} "
+            "(give the same flags to go on with it, or remove the folder)"
+        )
+    recorder.resume()
+
+
+def train(cluster: Cluster, target: str, flags: argparse.Namespace) -> None:
+    """The chief's work: trains to the last epoch, over the loss of any other task, and has it all recorded.
+
+    Raises:
+        ValueError: the data cannot be used, or the loss is no longer finite.
+    """
+    folder, workers = flags.output_dir / "recovery", len(cluster.tasks["worker"])
+    columns, header = find_columns(flags.data, workers, target)
+    recorder = Recorder(flags)
+    open_recovery(folder, flags, recorder)
+    with tf.Graph().as_default():
+        steps, extent = build_graph(cluster, flags.data, columns, header, flags.learning_rate)
+        with tf.device("/job:chief/task:0/cpu:0"):
+            # In one part, which the chief writes: each ps would write its own on its own disk.
+            saver = tf.train.Saver(sharded=False, max_to_keep=2, save_relative_paths=True)
+
+        class Flush(tf.train.CheckpointSaverListener):
+            """Has the summaries written before a recovery state that is past them."""
+
+            def before_save(self, session: Any, step: int) -> None:
+                recorder.flush()
+
+        saving = tf.train.CheckpointSaverHook(str(folder), save_steps=RECOVER_EVERY, saver=saver, listeners=[Flush()])
+        with (
+            tf.train.MonitoredTrainingSession(
+                target,
+                checkpoint_dir=str(folder),
+                scaffold=tf.train.Scaffold(saver=saver),
+                hooks=[saving],
+                save_checkpoint_secs=None,
+                save_checkpoint_steps=None,
+                save_summaries_steps=None,
+                save_summaries_secs=None,
+                log_step_count_steps=None,
+            ) as session,
+            tqdm(total=flags.epochs, unit=" epochs", leave=False, disable=None) as bar,
+        ):
+            points = session.run(extent)
+            if points["rows"] < 2 or points["least"] == points["most"]:
+                raise ValueError(
+                    f"too few points: {flags.data} has {points['rows']} rows (a line takes two different x)"
+                )
+            step = int(session.run(tf.train.get_global_step()))
+            recorder.begin(step)
+            while step < flags.epochs:
+                values = session.run(steps)
+                step = int(values["step"])  # goes back to the last recovery state where a task was lost
+                bar.update(step - bar.n)
+                recorder.record(step - 1, values["loss"], values["slope"], values["intercept"])
+    recorder.close()
+    shutil.rmtree(folder)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument(
+        "--data",
+        metavar="FILES",
+        default="data/linear_regression.csv",
+        help="a CSV file with x,y, or a pattern of them",
+    )
+    linear_regression.add_training_flags(parser)
+    parser.add_argument(
+        "--cluster-timeout",
+        metavar="S",
+        type=float,
+        default=60,
+        help="how long to wait for a task to come, or to come back",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    cluster = read_cluster()
+    server = start_server(cluster)
+    watch(cluster.others(*(JOBS if cluster.job == "chief" else ["chief"])), flags.cluster_timeout)
+    if cluster.job != "chief":
+        print(f"{cluster.job} {cluster.index} listens on {cluster.address}", flush=True)
+        wait_until_done(cluster, server.target)
+    else:
+        try:
+            train(cluster, server.target, flags)
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(what_is_wrong(error) or error) from None
+        say_done(cluster, server.target)
+    sys.stdout.flush()
+    os._exit(0)  # a server cannot be ended otherwise
+
+
+if __name__ == "__main__":
+    command_line.run(main)
