@@ -107,7 +107,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError):
             listed = os.path.join(os.path.dirname(sys.argv[0]), "requirements.txt")
-            error = f"no Python package: {error.name} (pip install -r {listed})"
+            install = f", pip install -r {listed}" if os.path.exists(listed) else ""
+            error = f"no Python package: {error.name} (source .venv/bin/activate{install})"
         warn(error)
         os._exit(1)  # what stands in standard output's buffer has been refused already
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -71,7 +71,7 @@ def start_server(cluster: Cluster) -> Any:
         raise OSError(f"cannot listen on: {cluster.address} (is another process there?)") from None
 
 
-def watch(tasks: Iterable[tuple[str, str]], seconds: float) -> None:
+def watch(tasks: Iterable[tuple[str, str]], seconds: int) -> None:
     """Says which tasks are awaited, and ends this process where one does not come, or come back, within the time.
 
     TensorFlow itself waits in silence, and for ever.
@@ -80,7 +80,7 @@ def watch(tasks: Iterable[tuple[str, str]], seconds: float) -> None:
         threading.Thread(target=_watch_one, args=(name, address, seconds), daemon=True).start()
 
 
-def _watch_one(name: str, address: str, seconds: float) -> None:
+def _watch_one(name: str, address: str, seconds: int) -> None:
     since, told = time.monotonic(), False
     while True:
         started = time.monotonic()
@@ -89,12 +89,10 @@ def _watch_one(name: str, address: str, seconds: float) -> None:
                 command_line.warn(f"here: {name} at {address}")
             since, told = time.monotonic(), False
         elif not told:
-            command_line.warn(f"waiting: {name} at {address} does not answer (for {seconds:g} s at most)")
+            command_line.warn(f"waiting: {name} at {address} does not answer (for {seconds} s at most)")
             told = True
         if time.monotonic() - since > seconds:
-            command_line.warn(
-                f"lost: {name} at {address} did not come within {seconds:g} s (start it, then this again)"
-            )
+            command_line.warn(f"lost: {name} at {address} did not come within {seconds} s (start it, then this again)")
             sys.stdout.flush()
             os._exit(1)
         time.sleep(max(0, started + 1 - time.monotonic()))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv, fs
 
 ENDING = re.compile(r"\.(parquet|csv|csv\.gz)$")
-WILDCARD = re.compile(r"[*?\[]")
+WILDCARD = re.compile(r"[*?\[{]")
 BATCH = 1 << 17  # rows of Parquet read at once
 BLOCK = 8 << 20  # bytes of CSV
 
@@ -38,15 +38,19 @@ def find(system: Any, path: str) -> list[File]:
     """The files of a folder and those below it, of a pattern, or the one of that name; none where there is none."""
     wildcard = WILDCARD.search(path)
     base = os.path.dirname(path[: wildcard.start()]) if wildcard else path
-    if not wildcard and system.get_file_info(path).type == fs.FileType.File:
-        infos = [system.get_file_info(path)]
-    else:
-        infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=True))
+    named_so = system.get_file_info(path)
+    if named_so.type == fs.FileType.File:
+        return [File(path, _seconds(named_so), named_so.size)]
+    infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=True))
     return [
-        File(info.path, info.mtime.timestamp() if info.mtime else 0, info.size)
+        File(info.path, _seconds(info), info.size)
         for info in infos
         if info.type == fs.FileType.File and (not wildcard or PurePosixPath(info.path).match(path))
     ]
+
+
+def _seconds(info: Any) -> float:
+    return info.mtime.timestamp() if info.mtime else 0
 
 
 def pair(files: Iterable[File], source: str, target: str) -> dict[str, File]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_type
@@ -41,7 +42,7 @@ SETTINGS = {
 
 
 def start(master: str, settings: list[str]) -> SparkSession:
-    """Connects to a cluster. Raises ValueError where a setting is none, RuntimeError where there is no cluster."""
+    """Connects to a cluster. Raises ValueError where there is none, or a setting is none."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if not {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys():
         os.environ["SPARK_CONF_DIR"] = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spark_conf")
@@ -53,7 +54,12 @@ def start(master: str, settings: list[str]) -> SparkSession:
         if not separator:
             raise ValueError(f"not KEY=VALUE: {setting} in --conf")
         builder.config(key, value)
-    spark = builder.getOrCreate()
+    try:
+        spark = builder.getOrCreate()
+    except (Py4JError, PySparkException) as error:
+        raise ValueError(
+            f"no Spark: {master}: {what_is_wrong(error)} (is its master running, is a JDK here?)"
+        ) from None
     for module in (command_line, files, graph_check, graph_mode, model_file, rows, scoring):
         spark.sparkContext.addPyFile(os.path.abspath(module.__file__))
     return spark
@@ -127,38 +133,45 @@ def score_on_spark(flags: argparse.Namespace, options: scoring.Options, newest: 
         ValueError: a file cannot be scored; it is named. Those that were are done.
     """
     scorer = scoring.load_scorer(options)
-    spark = start(flags.spark, flags.conf)
     try:
-        (source, found), (target, done) = find(spark, flags.input), find(spark, flags.output)
-        pairs = files.pair(found, source, target)
-        left = files.undone(pairs, done, newest)
-        print(f"files to score: {len(left)}, already scored: {len(pairs) - len(left)}", flush=True)
-        spark.sparkContext.addFile(options.model, recursive=os.path.isdir(options.model))
-        with (
-            tqdm(
-                total=sum(file.size for file in left.values()), unit="B", unit_scale=True, leave=False, disable=None
-            ) as bar,
-            ThreadPoolExecutor(JOBS) as pool,
-        ):
-            jobs = [(file, pool.submit(score_file, spark, scorer, file, output)) for output, file in left.items()]
-            for file, job in jobs:
-                try:
-                    report(file.path, *job.result())
-                except Exception:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    spark.sparkContext.cancelAllJobs()
-                    raise
-                bar.update(file.size)
-    except PySparkException as error:
+        spark = start(flags.spark, flags.conf)
+        try:
+            _score_all(spark, flags, scorer, newest, report)
+        finally:
+            spark.stop()
+    except (PySparkException, Py4JError) as error:
         raise ValueError(what_is_wrong(error)) from None
-    finally:
-        spark.stop()
+
+
+def _score_all(
+    spark: SparkSession, flags: argparse.Namespace, scorer: scoring.Scorer, newest: float, report: Any
+) -> None:
+    (source, found), (target, done) = find(spark, flags.input), find(spark, flags.output)
+    pairs = files.pair(found, source, target)
+    left = files.undone(pairs, done, newest)
+    print(f"files to score: {len(left)}, already scored: {len(pairs) - len(left)}", flush=True)
+    model, size = scorer.options.model, sum(file.size for file in left.values())
+    spark.sparkContext.addFile(model, recursive=os.path.isdir(model))
+    with (
+        tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar,
+        ThreadPoolExecutor(JOBS) as pool,
+    ):
+        jobs = [(file, pool.submit(score_file, spark, scorer, file, output)) for output, file in left.items()]
+        for file, job in jobs:
+            try:
+                report(file.path, *job.result())
+            except Exception:
+                pool.shutdown(wait=False, cancel_futures=True)
+                spark.sparkContext.cancelAllJobs()
+                raise
+            bar.update(file.size)
 
 
 def what_is_wrong(error: Exception) -> str:
-    """The words of an executor's own error within Spark's, which holds the traces of both."""
-    found = re.findall(r"^([\w.]+Error): (.+)$", str(error), re.MULTILINE)
-    if not found:
-        return command_line.one_line(str(error).split("\n\tat ")[0])
-    kind, words = found[-1]
-    return words if kind.endswith(("ValueError", "ModelError")) else f"{kind}: {words}"
+    """The words of an executor's own error within Spark's, which holds the traces of both, or else Java's words."""
+    python = re.findall(r"^([\w.]+Error): (.+)$", str(error), re.MULTILINE)
+    if python:
+        kind, words = python[-1]
+        return words if kind.endswith(("ValueError", "ModelError")) else f"{kind}: {words}"
+    java = re.search(r"\w+(?:Exception|Error): [^\n]+", str(error))
+    return java[0] if java else command_line.one_line(error)

@@ -11,12 +11,15 @@ Writes  --output  a Parquet file an input file, whole or not at all. One that is
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
 import command_line
 from graph_mode import tf
+
+MASTERS = "spark://HOST:PORT, yarn, k8s://..., local[2]"
 
 
 def score_here(flags: argparse.Namespace, options: tuple) -> None:
@@ -28,6 +31,8 @@ def score_here(flags: argparse.Namespace, options: tuple) -> None:
     pairs = files.pair(files.find(system, source), source, target)
     left = files.undone(pairs, files.find(target_system, target), newest(flags.model))
     print(f"files to score: {len(left)}, already scored: {len(pairs) - len(left)}", flush=True)
+    if not left:
+        return
     scorer = load_scorer(options)
     size = sum(file.size for file in left.values())
     with tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
@@ -52,6 +57,13 @@ def report_bad(path: str, count: int, rows: Sequence[int]) -> None:
         tqdm.write(f"no prediction for {count} rows of {path}: {shown}")
 
 
+def master(text: str) -> str:
+    """The type of --spark."""
+    if not re.fullmatch(r"local(\[.+\])?|spark://.+:\d+|yarn|k8s://.+", text):
+        raise argparse.ArgumentTypeError(f"not a Spark master: {text} ({MASTERS})")
+    return text
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
     add = parser.add_argument
@@ -71,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--prediction", metavar="NAME", default="prediction", help="the column that is added")
     add("--on-error", choices=("fail", "null"), default="fail", help="what becomes of text, null and NaN in a row")
-    add("--spark", metavar="MASTER", help="score on a Spark cluster: spark://HOST:PORT, yarn, k8s://..., local[2]")
+    add("--spark", metavar="MASTER", type=master, help=f"score on a Spark cluster: {MASTERS}")
     add("--conf", metavar="KEY=VALUE", action="append", default=[], help="a setting of Spark; repeatable")
     add("--input-name", metavar="NAME", help="operation or tensor to feed, of a SavedModel the signature's key")
     add("--output-name", metavar="NAME", help="operation or tensor to fetch, likewise")

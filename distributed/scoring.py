@@ -52,7 +52,7 @@ class Scorer:
         graph_check.check_output(self.model.graph_def, self.model.output, arrays)
         shapes = {name: array.shape for name, array in arrays.items()}
         self.batch = graph_check.rows_a_run(self.model.graph_def, node.name, shapes, self.model.output, options.trust)
-        if self.batch == 1 and dims:
+        if dims is not None and dims[:1] != [-1]:
             raise ValueError(f"not a result a row: {self.model.output} (a model to score with has a row in, a row out)")
         self.others = [array for name, array in arrays.items() if name != node.name]
         output = self.model.output if ":" in self.model.output else f"{self.model.output}:0"

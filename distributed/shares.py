@@ -1,5 +1,6 @@
 """Reads a worker's share of the rows of CSV files, with TensorFlow's own operations, on the worker."""
 
+import contextlib
 import re
 from typing import Any
 
@@ -33,8 +34,7 @@ def find_columns(pattern: str, workers: int, target: str) -> tuple[tuple[int, in
                 )
                 files.append(paths)
                 headers.append(header)
-        with tf.Session(target) as session:
-            files, headers = session.run((files, headers))
+        files, headers = _run((files, headers), target)
     for i, paths in enumerate(files):
         if len(paths) == 0:
             raise ValueError(f"no data: {pattern} on worker {i} (give --data FILE or PATTERN, the same on each worker)")
@@ -49,6 +49,13 @@ def find_columns(pattern: str, workers: int, target: str) -> tuple[tuple[int, in
             path = files[0][0].decode(errors="replace")
             raise ValueError(f"no column {name}: {path} (its first line names the columns: x,y)")
     return (names.index("x"), names.index("y")), header
+
+
+def _run(fetches: Any, target: str) -> Any:
+    """Runs once, and again where a task was lost meanwhile."""
+    while True:
+        with contextlib.suppress(tf.errors.UnavailableError, tf.errors.AbortedError), tf.Session(target) as session:
+            return session.run(fetches)
 
 
 def read_share(pattern: str, columns: tuple[int, int], header: str, worker: int, workers: int) -> Any:

@@ -98,53 +98,68 @@ def train(cluster: Cluster, target: str, flags: argparse.Namespace) -> None:
     """The chief's work: trains to the last epoch, over the loss of any other task, and has it all recorded.
 
     Raises:
-        ValueError: the data cannot be used, or the loss is no longer finite.
+        ValueError: the data cannot be used, or the loss is no longer finite. No recovery state is left then.
     """
-    folder, workers = flags.output_dir / "recovery", len(cluster.tasks["worker"])
-    columns, header = find_columns(flags.data, workers, target)
+    folder = flags.output_dir / "recovery"
+    columns, header = find_columns(flags.data, len(cluster.tasks["worker"]), target)
     recorder = Recorder(flags)
     open_recovery(folder, flags, recorder)
-    with tf.Graph().as_default():
-        steps, extent = build_graph(cluster, flags.data, columns, header, flags.learning_rate)
-        with tf.device("/job:chief/task:0/cpu:0"):
-            # In one part, which the chief writes: each ps would write its own on its own disk.
-            saver = tf.train.Saver(sharded=False, max_to_keep=2, save_relative_paths=True)
-
-        class Flush(tf.train.CheckpointSaverListener):
-            """Has the summaries written before a recovery state that is past them."""
-
-            def before_save(self, session: Any, step: int) -> None:
-                recorder.flush()
-
-        saving = tf.train.CheckpointSaverHook(str(folder), save_steps=RECOVER_EVERY, saver=saver, listeners=[Flush()])
-        with (
-            tf.train.MonitoredTrainingSession(
-                target,
-                checkpoint_dir=str(folder),
-                scaffold=tf.train.Scaffold(saver=saver),
-                hooks=[saving],
-                save_checkpoint_secs=None,
-                save_checkpoint_steps=None,
-                save_summaries_steps=None,
-                save_summaries_secs=None,
-                log_step_count_steps=None,
-            ) as session,
-            tqdm(total=flags.epochs, unit=" epochs", leave=False, disable=None) as bar,
-        ):
-            points = session.run(extent)
-            if points["rows"] < 2 or points["least"] == points["most"]:
-                raise ValueError(
-                    f"too few points: {flags.data} has {points['rows']} rows (a line takes two different x)"
-                )
-            step = int(session.run(tf.train.get_global_step()))
-            recorder.begin(step)
-            while step < flags.epochs:
-                values = session.run(steps)
-                step = int(values["step"])  # goes back to the last recovery state where a task was lost
-                bar.update(step - bar.n)
-                recorder.record(step - 1, values["loss"], values["slope"], values["intercept"])
+    try:
+        with tf.Graph().as_default():
+            steps, extent = build_graph(cluster, flags.data, columns, header, flags.learning_rate)
+            with start_session(target, folder, recorder) as session:
+                run_steps(session, steps, extent, flags, recorder)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        words = error if isinstance(error, ValueError) else what_is_wrong(error)
+        if words is None:
+            raise
+        shutil.rmtree(folder)
+        raise ValueError(words) from None
     recorder.close()
     shutil.rmtree(folder)
+
+
+def start_session(target: str, folder: Path, recorder: Recorder) -> Any:
+    """A session that goes back to the newest state in the recovery folder, and goes on, where a task was lost."""
+
+    class Flush(tf.train.CheckpointSaverListener):
+        """Has the summaries written before a recovery state that is past them."""
+
+        def before_save(self, session: Any, step: int) -> None:
+            recorder.flush()
+
+    with tf.device("/job:chief/task:0/cpu:0"):
+        # In one part, which the chief writes: each ps would write its own on its own disk.
+        saver = tf.train.Saver(sharded=False, max_to_keep=2, save_relative_paths=True)
+    saving = tf.train.CheckpointSaverHook(str(folder), save_steps=RECOVER_EVERY, saver=saver, listeners=[Flush()])
+    return tf.train.MonitoredTrainingSession(
+        target,
+        checkpoint_dir=str(folder),
+        scaffold=tf.train.Scaffold(saver=saver),
+        hooks=[saving],
+        save_checkpoint_secs=None,
+        save_checkpoint_steps=None,
+        save_summaries_steps=None,
+        save_summaries_secs=None,
+        log_step_count_steps=None,
+    )
+
+
+def run_steps(
+    session: Any, steps: dict[str, Any], extent: dict[str, Any], flags: argparse.Namespace, recorder: Recorder
+) -> None:
+    """Runs steps to the last epoch. Raises ValueError where the points do not determine a line, or diverge."""
+    points = session.run(extent)
+    if points["rows"] < 2 or points["least"] == points["most"]:
+        raise ValueError(f"too few points: {flags.data} has {points['rows']} rows (a line takes two different x)")
+    step = int(session.run(tf.train.get_global_step()))
+    recorder.begin(step)
+    with tqdm(total=flags.epochs, initial=step, unit=" epochs", leave=False, disable=None) as bar:
+        while step < flags.epochs:
+            values = session.run(steps)
+            step = int(values["step"])  # goes back to the recovery state where a task was lost
+            bar.update(step - bar.n)
+            recorder.record(step - 1, values["loss"], values["slope"], values["intercept"])
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -159,7 +174,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cluster-timeout",
         metavar="S",
-        type=float,
+        type=linear_regression.count,
         default=60,
         help="how long to wait for a task to come, or to come back",
     )
@@ -175,10 +190,7 @@ def main() -> None:
         print(f"{cluster.job} {cluster.index} listens on {cluster.address}", flush=True)
         wait_until_done(cluster, server.target)
     else:
-        try:
-            train(cluster, server.target, flags)
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(what_is_wrong(error) or error) from None
+        train(cluster, server.target, flags)
         say_done(cluster, server.target)
     sys.stdout.flush()
     os._exit(0)  # a server cannot be ended otherwise
