@@ -92,9 +92,14 @@ class _TensorFlow(types.ModuleType):
 tf = _TensorFlow("tensorflow.compat.v1")
 
 
+def load() -> None:
+    """Imports TensorFlow now, with its log kept quiet: for what imports it as it is, such as gRPC stubs."""
+    tf.GraphDef  # noqa: B018
+
+
 def new_saved_model() -> Any:
     """An empty SavedModel protocol buffer, a type that `tensorflow.compat.v1` does not have among its names."""
-    tf.GraphDef  # noqa: B018  (imports TensorFlow, so that the next line need not)
+    load()
     from tensorflow.core.protobuf import saved_model_pb2
 
     return saved_model_pb2.SavedModel()

@@ -56,13 +56,8 @@ def score_seconds(command: list[object], source: Path, spark: int = 0) -> float:
     """Scores a folder into an empty one, on so many workers of Spark."""
     target = source.with_name("out")
     shutil.rmtree(target, ignore_errors=True)
-    words = (
-        [*command, source, target]
-        if "benchmarks" in str(command[1])
-        else [*command, "--input", source, "--output", target]
-    )
     with spark_cluster(spark, source.parent) if spark else contextlib.nullcontext():
-        return run(words).seconds
+        return run([*command, "--input", source, "--output", target]).seconds
 
 
 @contextlib.contextmanager

@@ -1,17 +1,21 @@
 """The least that scoring can be: numpy and pyarrow alone, nothing checked, into the same Parquet.
 
-Arguments: the folder of Parquet files, the folder for the outputs.
+Takes the flags of score.py that say where the Parquet files are and where the outputs go.
 """
 
+import argparse
 import os
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 
 def main() -> None:
-    source, target = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--output", required=True)
+    flags = parser.parse_args()
+    source, target = flags.input, flags.output
     os.makedirs(target, exist_ok=True)
     for name in sorted(os.listdir(source)):
         file = pq.ParquetFile(f"{source}/{name}")

@@ -101,9 +101,10 @@ def predict_request(rows: int) -> bytes:
     """A serialized PredictRequest."""
     import numpy as np
 
+    import graph_mode
     from graph_mode import tf
 
-    tf.GraphDef  # noqa: B018  (imports TensorFlow, with its log kept quiet)
+    graph_mode.load()
     from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest()

@@ -119,7 +119,7 @@ def score_file(spark: SparkSession, scorer: scoring.Scorer, file: File, output: 
         return 0, []
     written = read(spark, output)
     missing = written.filter(written[scorer.field.name].isNull())
-    return missing.count(), [row[0] + 1 for row in missing.select("_metadata.row_index").limit(10).collect()]
+    return missing.count(), [row[0] + 1 for row in missing.select("_metadata.row_index").limit(scoring.SHOWN).collect()]
 
 
 def score_on_spark(flags: argparse.Namespace, options: scoring.Options, newest: float, report: Any) -> None:

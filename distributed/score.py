@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 import command_line
-from graph_mode import tf
+import graph_mode
 
 MASTERS = "spark://HOST:PORT, yarn, k8s://..., local[2]"
 
@@ -25,7 +25,7 @@ MASTERS = "spark://HOST:PORT, yarn, k8s://..., local[2]"
 def score_here(flags: argparse.Namespace, options: tuple) -> None:
     """Scores on this machine, a file after the other. Raises ValueError or OSError; the files before it are done."""
     import files
-    from scoring import load_scorer
+    from scoring import BadRows, load_scorer
 
     (system, source), (target_system, target) = files.locate(flags.input), files.locate(flags.output)
     pairs = files.pair(files.find(system, source), source, target)
@@ -37,11 +37,11 @@ def score_here(flags: argparse.Namespace, options: tuple) -> None:
     size = sum(file.size for file in left.values())
     with tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         for output, file in left.items():
-            bad: list[int] = []
+            bad = BadRows()
             schema, rows, batches = files.open_file(system, file)
             scored = scorer.score(files.read_ahead(file, rows, batches, bar.update), file.path, bad)
             files.write_parquet(target_system, output, scorer.schema(schema, file.path), scored)
-            report_bad(file.path, len(bad), bad)
+            report_bad(file.path, bad.count, bad.first)
 
 
 def newest(model: str) -> float:
@@ -53,7 +53,7 @@ def newest(model: str) -> float:
 def report_bad(path: str, count: int, rows: Sequence[int]) -> None:
     """Names the rows without a prediction, or the first of them."""
     if count:
-        shown = ", ".join(map(str, rows[:10])) + (", ..." if count > 10 else "")
+        shown = ", ".join(map(str, rows)) + (", ..." if count > len(rows) else "")
         tqdm.write(f"no prediction for {count} rows of {path}: {shown}")
 
 
@@ -104,7 +104,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     flags = parse_arguments()
-    tf.GraphDef  # noqa: B018  (imports TensorFlow, with its log kept quiet)
+    graph_mode.load()
     from scoring import Options
 
     options = Options(

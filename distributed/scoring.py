@@ -1,5 +1,6 @@
 """The function that scores rows with a model: the same alone and on each executor of a Spark cluster."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import graph_check
 import model_file
 import rows
 from graph_mode import make_callable, tf
+
+SHOWN = 10  # bad rows that are named
 
 
 class Options(NamedTuple):
@@ -30,6 +33,18 @@ class Options(NamedTuple):
     feed: tuple[tuple[str, str], ...] = ()
     allow_op: tuple[str, ...] = ()
     trust: bool = False
+
+
+@dataclasses.dataclass
+class BadRows:
+    """The rows of a file without a prediction: how many, and the numbers of the first, from 1."""
+
+    count: int = 0
+    first: list[int] = dataclasses.field(default_factory=list)
+
+    def add(self, numbers: np.ndarray) -> None:
+        self.count += len(numbers)
+        self.first += numbers[: SHOWN - len(self.first)].tolist()
 
 
 class Scorer:
@@ -91,11 +106,11 @@ class Scorer:
             )
         return schema.append(self.field)
 
-    def score(self, batches: Iterator[pa.RecordBatch], file: str, bad: list[int]) -> Iterator[pa.RecordBatch]:
+    def score(self, batches: Iterator[pa.RecordBatch], file: str, bad: BadRows) -> Iterator[pa.RecordBatch]:
         """Adds the prediction to each batch of a file; null for a bad row, unless the options have it fail.
 
         Args:
-            bad: the numbers of the bad rows, from 1, are appended.
+            bad: is told of the bad rows.
 
         Raises:
             ValueError: it names the file, and the row where it is one's.
@@ -114,7 +129,7 @@ class Scorer:
                         f"not a number: {shown} in row {before + first + 1} of {file} "
                         "(--on-error null goes on without a prediction for it)"
                     )
-                bad.extend((np.flatnonzero(~good) + before + 1).tolist())
+                bad.add(np.flatnonzero(~good) + before + 1)
             yield batch.append_column(self.field, self._predictions(x, good))
             before += len(batch)
 
@@ -196,7 +211,7 @@ def score_shipped(options: Options, model: str, file: str, batches: Iterator[pa.
     """What an executor of Spark does with the rows of a file. The model came with the job."""
     from pyspark import SparkFiles
 
-    return load_scorer(options._replace(model=SparkFiles.get(model))).score(batches, file, [])
+    return load_scorer(options._replace(model=SparkFiles.get(model))).score(batches, file, BadRows())
 
 
 def _check_model(options: Options) -> model_file.Model:

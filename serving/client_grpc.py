@@ -11,6 +11,7 @@ import argparse
 import numpy as np
 
 import command_line
+import graph_mode
 from graph_mode import tf
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         row = np.array([[float(text) for text in flags.x.split(",")]], flags.dtype)
     except (ValueError, TypeError) as error:
         raise ValueError(f"not numbers of {flags.dtype}: {flags.x} in --x: {error}") from None
-    tf.GraphDef  # noqa: B018  (imports TensorFlow, with its log kept quiet)
+    graph_mode.load()
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 

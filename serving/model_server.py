@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 import command_line
-from graph_mode import tf
+import graph_mode
 
 
 def read_configs(flags: argparse.Namespace) -> list[Any]:
@@ -149,7 +149,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     flags = parse_arguments()
-    tf.GraphDef  # noqa: B018  (imports TensorFlow, with its log kept quiet)
+    graph_mode.load()
     import uvloop
 
     from servable import Limits, Models
