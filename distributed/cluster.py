@@ -123,12 +123,18 @@ def wait_until_done(cluster: Cluster, target: str) -> None:
         session.run(_done_queue(cluster.job, cluster.index).dequeue())
 
 
-def say_done(cluster: Cluster, target: str) -> None:
-    """Tells all other tasks that they can end."""
+def say_done(cluster: Cluster, target: str) -> list[Any]:
+    """Tells all other tasks that they can end.
+
+    Returns:
+        The sessions, to be held until this process ends: closing one waits half a minute for a task that has ended.
+    """
+    sessions = []
     for job in ("worker", "ps"):
         for i in range(len(cluster.tasks[job])):
             config = tf.ConfigProto(device_filters=["/job:chief", f"/job:{job}/task:{i}"])
             with tf.Graph().as_default(), contextlib.suppress(tf.errors.OpError):  # it may end before it has answered
                 end = _done_queue(job, i).enqueue(True)
-                with tf.Session(target, config=config) as session:
-                    session.run(end, options=tf.RunOptions(timeout_in_ms=10_000))
+                sessions.append(tf.Session(target, config=config))
+                sessions[-1].run(end, options=tf.RunOptions(timeout_in_ms=10_000))
+    return sessions

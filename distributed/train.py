@@ -191,7 +191,7 @@ def main() -> None:
         wait_until_done(cluster, server.target)
     else:
         train(cluster, server.target, flags)
-        say_done(cluster, server.target)
+        _held = say_done(cluster, server.target)
     sys.stdout.flush()
     os._exit(0)  # a server cannot be ended otherwise
 
