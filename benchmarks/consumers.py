@@ -2,8 +2,7 @@
 
     python benchmarks/consumers.py
 
-Every figure is the median of several runs taken in turn, with its spread; the ratios are of medians of one run of this
-script. Standard input gets `--numbers` numbers of 15 to 17 digits; mawk does the same arithmetic on them.
+Standard input gets numbers of 15 to 17 digits; mawk does the same arithmetic on them.
 """
 
 import argparse
@@ -11,10 +10,9 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from measure import ROOT, in_turn, run, table
+from measure import ROOT, in_turn, run, scratch_folder, table
 
 MODEL = "frozen_graphs/frozen_linear_regression.pb"
 CALLS = 50_000
@@ -77,26 +75,23 @@ def write_numbers(path: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: %(default)s)")
-    parser.add_argument(
-        "--numbers",
-        type=int,
-        default=20_000_000,
-        help="on standard input (default: %(default)s)",
-    )
-    arguments = parser.parse_args()
+    parser.add_argument("--numbers", type=int, default=20_000_000, help="on standard input (default: %(default)s)")
+    flags = parser.parse_args()
     for needed, target in ((MODEL, "run"), (GO[0], "go"), (JAVA[2], "java")):
         if not (ROOT / needed).exists():
             sys.exit(f"consumers.py: no {needed} (run make {target} first)")
+    if not shutil.which("mawk"):
+        sys.exit("consumers.py: no mawk (on Debian and Ubuntu: apt-get install mawk)")
 
-    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as scratch:
-        floor = build_floor(Path(scratch))
+    with scratch_folder() as scratch:
+        floor = build_floor(scratch)
         programs = {"C": [floor, MODEL], "Go": GO, "Java": JAVA, "Python": PYTHON}
 
         library = [sys.executable, "cookbook/freezemodel_c_library.py"]
         whole = {"C, its library alone": [floor], **programs, "Python, the C library alone": library}
-        taken = in_turn(max(5, arguments.rounds), {n: lambda c=c: run(c).seconds for n, c in whole.items()})
+        taken = in_turn(max(5, flags.rounds), {n: lambda c=c: run(c).seconds for n, c in whole.items()})
         targets = {"Go": "<= 1.15"}
-        table("Whole process, the default x, to the C program", "s", taken, "C", targets)
+        table("A whole process on 4 numbers: time to the C program's", "s", taken, "C", targets)
 
         benchmark = ["go", "test", "./go_consumer", "-run", "none", "-bench", "Run", "-benchtime", f"{CALLS}x"]
         go_call = ["bash", "-c", f". go_consumer/env.sh && {' '.join(benchmark)} | awk '/ns.op/ {{ print $3 / 1000 }}'"]
@@ -107,25 +102,29 @@ def main() -> None:
             "Python": [sys.executable, "-c", PYTHON_CALL],
             "ONNX Runtime in Python": [sys.executable, "-c", ONNX_CALL],
         }
-        taken = in_turn(arguments.rounds, {n: lambda c=c: float(run(c, keep=True).output) for n, c in calls.items()})
+        taken = in_turn(flags.rounds, {n: lambda c=c: float(run(c, keep=True).output) for n, c in calls.items()})
         targets = {"Go": "<= 3.5", "Java": "<= 5"}
-        table("A warm call on 4 numbers, to the C program's", "us", taken, "C", targets)
+        table("A warm call on 4 numbers: time to the C program's", "us", taken, "C", targets)
 
-        if not shutil.which("mawk"):
-            sys.exit("consumers.py: no mawk (apt-get install mawk)")
-        numbers, more = Path(scratch, "numbers"), Path(scratch, "more")
-        write_numbers(numbers, arguments.numbers)
-        streams = {n: [*c, "--stdin"] for n, c in programs.items() if n != "C"}
+        tenth, numbers = scratch / "tenth", scratch / "numbers"
+        write_numbers(tenth, flags.numbers // 10)
+        write_numbers(numbers, flags.numbers)
         awk = {"mawk": ["mawk", '{printf "%.17g\\n", 1.5000040359253224*$1-2.9987834928787795}']}
-        taken = in_turn(arguments.rounds, {n: lambda c=c: run(c, numbers).seconds for n, c in (awk | streams).items()})
+        streams = {name: [*command, "--stdin"] for name, command in programs.items() if name != "C"}
+        runs = {
+            (name, path): lambda c=c, path=path: run(c, path)
+            for name, c in streams.items()
+            for path in (tenth, numbers)
+        }
+        runs |= {(name, numbers): lambda c=c: run(c, numbers) for name, c in awk.items()}
+        used = in_turn(flags.rounds, runs)
+        taken = {name: [u.seconds for u in used[name, numbers]] for name in awk | streams}
         targets = {"Go": ">= 4", "Java": ">= 3", "Python": ">= 0.5"}
-        table(f"--stdin, {arguments.numbers} numbers, times mawk's rate", "s", taken, "mawk", targets, faster=True)
-
-        write_numbers(more, arguments.numbers * 5 // 2)
-        for name, command in streams.items():
-            sizes = {f"{arguments.numbers}": numbers, f"{arguments.numbers * 5 // 2}": more}
-            taken = {f"{count} numbers": [run(command, path).megabytes] for count, path in sizes.items()}
-            table(f"Resident memory of {name}, --stdin", "MB", taken, f"{arguments.numbers} numbers")
+        table(f"--stdin, {flags.numbers:,} numbers: rate to mawk's", "s", taken, "mawk", targets, faster=True)
+        for name in streams:
+            sizes = {f"{flags.numbers // 10:,} numbers": tenth, f"{flags.numbers:,} numbers": numbers}
+            taken = {size: [u.megabytes for u in used[name, path]] for size, path in sizes.items()}
+            table(f"{name} --stdin: resident memory to that of a tenth", "MB", taken, next(iter(sizes)))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from measure import ROOT, in_turn, run, table
+from measure import ROOT, Used, in_turn, run, scratch_folder, table
 
 FILES, EPOCHS, PORT = 8, 20, 7077
 MODEL = "frozen_graphs/frozen_linear_regression.pb"
@@ -52,12 +52,18 @@ def write_points(path: Path, rows: int) -> None:
             file.write("".join(f"{a!r},{b!r}\n" for a, b in zip(x.tolist(), y.tolist(), strict=True)))
 
 
-def score_seconds(command: list[object], source: Path, spark: int = 0) -> float:
+def score(command: list[object], source: Path, spark: int = 0) -> Used:
     """Scores a folder into an empty one, on so many workers of Spark."""
     target = source.with_name("out")
     shutil.rmtree(target, ignore_errors=True)
     with spark_cluster(spark, source.parent) if spark else contextlib.nullcontext():
-        return run([*command, "--input", source, "--output", target]).seconds
+        return run([*command, "--input", source, "--output", target])
+
+
+def train(command: list[object], data: Path, output: Path) -> float:
+    """Trains into an empty folder. Returns seconds."""
+    shutil.rmtree(output, ignore_errors=True)
+    return run([*command, "--data", data, "--epochs", EPOCHS, "--output-dir", output]).seconds
 
 
 @contextlib.contextmanager
@@ -87,18 +93,12 @@ def spark_cluster(workers: int, folder: Path) -> Iterator[None]:
         yield
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="scored and trained on (default: %(default)s)")
-    flags = parser.parse_args()
-    if not (ROOT / MODEL).exists():
-        sys.exit(f"distributed.py: no {MODEL} (run make run first)")
-
-    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as scratch:
-        folder = Path(scratch)
-        for name, rows in (("one", 1), ("tenth", flags.rows // 10), ("rows", flags.rows)):
-            write_rows(folder / name, rows)
+def compare_scoring(rounds: int, rows: int) -> None:
+    """Scores with each engine, and with ours from a tenth to ten times the rows."""
+    sizes = [rows // 10, rows, rows * 10]
+    with scratch_folder() as folder:
+        for count in (1, *sizes):
+            write_rows(folder / str(count), count)
         floor = [sys.executable, "benchmarks/floor_score.py"]
         settings = ["spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1"]
         spark = [*SCORE, "--spark", f"spark://127.0.0.1:{PORT}", *(w for s in settings for w in ("--conf", s))]
@@ -109,48 +109,63 @@ def main() -> None:
             "Spark, 2 workers": (spark, 2),
         }
         runs = {
-            (name, source): lambda way=way, source=source: score_seconds(way[0], folder / source, way[1])
-            for name, way in ways.items()
-            for source in ("one", "rows")
+            (name, count): partial(score, command, folder / str(count), workers)
+            for name, (command, workers) in ways.items()
+            for count in (1, rows)
         }
-        taken = in_turn(flags.rounds, runs)
-        title = f"Scoring {flags.rows} rows, Parquet to Parquet"
-        whole = {name: taken[name, "rows"] for name in ways}
-        alone = {name: [b - a for a, b in zip(taken[name, "one"], taken[name, "rows"], strict=True)] for name in ways}
-        table(
-            f"{title}, the start left out, times numpy's rate",
-            "s",
-            alone,
-            "numpy and pyarrow",
-            {"score.py": ">= 0.9"},
-            True,
-        )
-        table(f"{title}, the whole process", "s", whole, "numpy and pyarrow", faster=True)
+        runs |= {("score.py", count): partial(score, SCORE, folder / str(count)) for count in sizes}
+        used = in_turn(rounds, runs)
+        seconds = {key: [u.seconds for u in taken] for key, taken in used.items()}
+        title = f"Scoring {rows:,} rows, Parquet to Parquet"
+        whole = {name: seconds[name, rows] for name in ways}
+        alone = {name: [b - a for a, b in zip(seconds[name, 1], whole[name], strict=True)] for name in ways}
+        targets = {"score.py": ">= 0.9"}
+        table(f"{title}, the start left out: rate to numpy's", "s", alone, "numpy and pyarrow", targets, faster=True)
+        table(f"{title}, whole processes: rate to numpy's", "s", whole, "numpy and pyarrow", faster=True)
+        grown = {f"{count:,} rows": used["score.py", count] for count in sizes}
+        first = next(iter(grown))
+        taken = {name: [u.seconds for u in taken] for name, taken in grown.items()}
+        table("score.py as the rows grow: time to the first", "s", taken, first)
+        taken = {name: [u.megabytes for u in taken] for name, taken in grown.items()}
+        table("score.py as the rows grow: resident memory to the first", "MB", taken, first)
 
-        write_rows(folder / "tenfold", flags.rows * 10)
-        sizes = {
-            f"{flags.rows // 10} rows": "tenth",
-            f"{flags.rows} rows": "rows",
-            f"{flags.rows * 10} rows": "tenfold",
-        }
-        used = {
-            name: run([*SCORE, "--input", folder / s, "--output", folder / f"{s}-out"]) for name, s in sizes.items()
-        }
-        base = next(iter(sizes))
-        table("score.py as the work grows, the whole process", "s", {n: [u.seconds] for n, u in used.items()}, base)
-        table("score.py as the work grows, resident memory", "MB", {n: [u.megabytes] for n, u in used.items()}, base)
-        for name in ("tenfold", "tenfold-out"):
-            shutil.rmtree(folder / name)
 
-        write_points(folder / "points.csv", flags.rows)
-        train = ["--data", folder / "points.csv", "--epochs", EPOCHS, "--output-dir", folder / "trained"]
-        trainings = {
-            "one process": [sys.executable, "model_producer.py", *train],
-            "cluster, 1 worker": ["distributed/local_cluster.sh", "--workers", 1, *train],
-            "cluster, 2 workers": ["distributed/local_cluster.sh", "--workers", 2, *train],
+def compare_training(rounds: int, rows: int) -> None:
+    """Trains in one process and on clusters, from a hundredth of the rows to all."""
+    sizes = [rows // 100, rows // 10, rows]
+    with scratch_folder() as folder:
+        for count in sizes:
+            write_points(folder / f"{count}.csv", count)
+        trainers = {
+            "one process": [sys.executable, "model_producer.py"],
+            "cluster, 1 worker": ["distributed/local_cluster.sh", "--workers", 1],
+            "cluster, 2 workers": ["distributed/local_cluster.sh", "--workers", 2],
         }
-        taken = in_turn(flags.rounds, {n: lambda c=c: run(c).seconds for n, c in trainings.items()})
-        table(f"Training, {EPOCHS} epochs on {flags.rows} rows of CSV", "s", taken, "one process")
+        runs = {
+            (name, count): partial(train, command, folder / f"{count}.csv", folder / "trained")
+            for name, command in trainers.items()
+            for count in sizes
+        }
+        used = in_turn(rounds, runs)
+        for count in sizes:
+            taken = {name: used[name, count] for name in trainers}
+            title = f"Training, {EPOCHS} epochs on {count:,} rows of CSV: time to one process's"
+            table(title, "s", taken, "one process")
+        for name in trainers:
+            taken = {f"{count:,} rows": used[name, count] for count in sizes}
+            title = f"Training, {name}, as the rows grow: time to the first"
+            table(title, "s", taken, next(iter(taken)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="scored and trained on (default: %(default)s)")
+    flags = parser.parse_args()
+    if not (ROOT / MODEL).exists():
+        sys.exit(f"distributed.py: no {MODEL} (run make run first)")
+    compare_scoring(flags.rounds, flags.rows)
+    compare_training(flags.rounds, flags.rows)
 
 
 if __name__ == "__main__":

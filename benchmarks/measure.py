@@ -1,5 +1,6 @@
 """What the benchmarks share: commands run and measured, in turn, and a table of medians, spreads and ratios."""
 
+import contextlib
 import json
 import os
 import statistics
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = "BENCHMARK_ROWS"  # the environment variable that names the file for the rows, a JSON object a line
+Name = TypeVar("Name", bound=Hashable)
+Taken = TypeVar("Taken")
 
 
 class Used(NamedTuple):
@@ -40,9 +43,17 @@ def run(command: Sequence[object], stdin: Path | None = None, keep: bool = False
         return Used(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out.read().decode())
 
 
-def in_turn(rounds: int, measure: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Takes each measurement in turn, and all of them so many times."""
-    taken: dict[str, list[float]] = {name: [] for name in measure}
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for large files, on the disk that holds the project: /tmp may be memory."""
+    (ROOT / ".cache").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as folder:
+        yield Path(folder)
+
+
+def in_turn(rounds: int, measure: Mapping[Name, Callable[[], Taken]]) -> dict[Name, list[Taken]]:
+    """Takes each measurement in turn (A B A B), all of them so many times."""
+    taken: dict[Name, list[Taken]] = {name: [] for name in measure}
     for _ in range(rounds):
         for name in measure:
             taken[name].append(measure[name]())
@@ -53,7 +64,7 @@ def table(
     title: str,
     unit: str,
     taken: Mapping[str, Sequence[float]],
-    base: str | None,
+    base: str,
     targets: Mapping[str, str] | None = None,
     faster: bool = False,
 ) -> None:
@@ -64,16 +75,16 @@ def table(
         faster: the ratio is how many times the base's rate, where seconds were taken.
     """
     print(f"\n{title}")
-    floor = statistics.median(taken[base]) if base else None
+    floor = statistics.median(taken[base])
     for name, values in taken.items():
         median, target = statistics.median(values), (targets or {}).get(name, "")
-        ratio = None if floor is None else floor / median if faster else median / floor
+        ratio = floor / median if faster else median / floor
         met = None if not target else ratio <= float(target[2:]) if target[0] == "<" else ratio >= float(target[2:])
         spread = f"{min(values):.4g} to {max(values):.4g}"
         verdict = {None: "", True: f"  (target {target}: met)", False: f"  (target {target}: MISSED)"}[met]
-        shown = "" if ratio is None else f" {ratio:8.2f}"
-        print(f"  {name:28} {median:10.4g} {unit:5} ({spread:18}){shown}{verdict}", flush=True)
+        print(f"  {name:28} {median:10.4g} {unit:5} ({spread:18}) {ratio:8.2f}{verdict}", flush=True)
         if ROWS in os.environ:
-            row = dict(title=title, name=name, median=median, least=min(values), most=max(values), unit=unit)
+            row = dict(title=title, name=name, base=base, unit=unit, runs=len(values), target=target, met=met)
+            row |= dict(median=median, least=min(values), most=max(values), ratio=ratio)
             with open(os.environ[ROWS], "a") as file:
-                file.write(json.dumps(row | {"ratio": ratio, "target": target, "met": met}) + "\n")
+                file.write(json.dumps(row) + "\n")

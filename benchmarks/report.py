@@ -1,8 +1,8 @@
-"""Runs all comparisons and writes them as one table and one picture, for the README.
+"""Runs all comparisons and writes them as tables and a picture, for the README.
 
     python benchmarks/report.py
 
-Writes docs/benchmarks.md and docs/benchmarks.png. A row that misses its target is shown as such.
+Writes docs/benchmarks.md and docs/benchmarks.png. A row that misses its target is shown as such, and named at the end.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+from datetime import date
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +25,8 @@ from measure import ROOT, ROWS
 BENCHMARKS = ("producer", "consumers", "serving", "distributed")
 DOCS = ROOT / "docs"
 PACKAGES = ("tensorflow", "numpy", "fastapi", "uvicorn", "grpcio", "pyarrow", "pyspark", "onnxruntime")
+COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}  # of what became of the target
+LEFT_OUT = ("MB", "ms")  # units that stand in the tables alone, so that the picture stays readable
 
 
 def machine() -> str:
@@ -37,68 +41,106 @@ def machine() -> str:
         versions.append(f"{name} {re.search(r'[0-9]+[.0-9]+', done.stdout + done.stderr)[0]}")
     versions += [f"{name} {version(name)}" for name in PACKAGES]
     processor = model[1] if model else platform.machine()
-    return f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GiB; {', '.join(versions)}"
+    return f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GiB; {platform.system()}, {', '.join(versions)}"
 
 
-def run_all() -> list[dict[str, Any]]:
-    """Runs the benchmarks, which print as they go. Returns their rows."""
+def run_all(rounds: int | None) -> list[dict[str, Any]]:
+    """Runs the benchmarks, which print as they go. Returns the rows of their tables."""
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder, "rows")
         for name in BENCHMARKS:
-            print(f"== python benchmarks/{name}.py", flush=True)
-            command = [sys.executable, f"benchmarks/{name}.py"]
-            subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {ROWS: str(rows)})
+            print(f"\n== python benchmarks/{name}.py", flush=True)
+            command = [sys.executable, f"benchmarks/{name}.py", *([f"--rounds={rounds}"] if rounds else [])]
+            status = subprocess.run(command, cwd=ROOT, env=os.environ | {ROWS: str(rows)}).returncode
+            if status:
+                sys.exit(f"report.py: benchmarks/{name}.py failed, nothing is written: status {status} (see above)")
         return [json.loads(line) for line in rows.read_text().splitlines()]
 
 
-def as_markdown(rows: list[dict[str, Any]]) -> str:
-    """A table a comparison: median, spread, ratio, target."""
-    lines = ["# Benchmarks", "", "Written by `make bench`, in one run: medians of several runs taken in turn, and their spread.", ""]
-    lines += [f"{machine()}.", "", "![The ratios, and which of them miss their target](benchmarks.png)", ""]
+def summary(rows: list[dict[str, Any]]) -> list[str]:
+    """The lines of a table of the ratios that have a target."""
+    lines = ["| Compared | | Ratio | Target |", "|---|---|--:|---|"]
+    for row in rows:
+        if row["target"]:
+            verdict = "met" if row["met"] else "**missed**"
+            lines.append(f"| {row['title']} | {row['name']} | {row['ratio']:.2f} | {row['target']}: {verdict} |")
+    return lines
+
+
+def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
+    """The page: the machine, the ratios with a target, and a table a comparison."""
+    lines = ["# Benchmarks", "", f"Written by `make bench` in one run, on {where}.", ""]
+    lines += [
+        "Each figure is the median of several runs, taken in turn with those that it is compared with; the spread is"
+    ]
+    lines += [
+        "the least and the most of them. The first row of a comparison has the ratio 1, where it is the base.",
+        "",
+    ]
+    lines += ["![Each ratio as a bar, with its target](benchmarks.png)", "", "## Targets", "", *summary(rows), ""]
     for title, group in groupby(rows, lambda row: row["title"]):
-        lines += [f"## {title}", "", "| | Median | Spread | Ratio | Target |", "|---|--:|--:|--:|---|"]
+        lines += [f"## {title}", "", "| | Median | Spread | Runs | Ratio | Target |", "|---|--:|--:|--:|--:|---|"]
         for row in group:
-            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-            target = {True: f"{row['target']}: met", False: f"**{row['target']}: missed**", None: ""}[row["met"]]
-            spread = f"{row['least']:.4g} to {row['most']:.4g}"
-            lines.append(f"| {row['name']} | {row['median']:.4g} {row['unit']} | {spread} | {ratio} | {target} |")
+            verdict = {True: f"{row['target']}: met", False: f"{row['target']}: **missed**", None: ""}[row["met"]]
+            figures = f"{row['median']:.4g} {row['unit']} | {row['least']:.4g} to {row['most']:.4g} | {row['runs']}"
+            lines.append(f"| {row['name']} | {figures} | {row['ratio']:.2f} | {verdict} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draws the ratios as bars from 1, on a logarithmic axis, in the colour of what became of the target."""
+    """Draws a chart a comparison, in two columns: the ratios as bars from 1 on a logarithmic axis, targets as marks."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = [row for row in rows if row["ratio"] and row["ratio"] > 0 and row["ratio"] != 1]
-    colors = {True: "tab:green", False: "tab:red", None: "tab:gray"}
-    figure, axes = pyplot.subplots(figsize=(11, 0.27 * len(shown) + 1.5), layout="constrained")
-    labels = [f"{row['title']}: {row['name']}" for row in shown]
-    positions = range(len(shown))
-    axes.barh(positions, [row["ratio"] - 1 for row in shown], left=1, color=[colors[row["met"]] for row in shown])
-    for i, row in enumerate(shown):
-        if row["target"]:
-            axes.plot([float(row["target"][2:])] * 2, [i - 0.4, i + 0.4], color="black")
-    axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=0.5)
-    axes.set_yticks(positions, labels, fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("ratio to the base of each comparison; black: the target; green: met, red: missed, gray: none")
-    figure.savefig(path, dpi=110)
+    shown = [row for row in rows if row["unit"] not in LEFT_OUT and row["name"] != row["base"]]
+    groups = [(title, list(group)) for title, group in groupby(shown, lambda row: row["title"])]
+    columns: list[list[tuple[str, list[dict[str, Any]]]]] = [[], []]
+    for group in groups:
+        above = sum(len(rows) + 1 for column in columns for _, rows in column)
+        columns[above >= (len(shown) + len(groups)) / 2].append(group)
+    ratios = [row["ratio"] for row in shown] + [float(row["target"][2:]) for row in shown if row["target"]]
+    height = max(sum(len(rows) + 1.6 for _, rows in column) for column in columns)
+    figure = pyplot.figure(figsize=(13, 0.24 * height + 0.6), layout="constrained")
+    for half, column in zip(figure.subfigures(1, 2), columns, strict=True):
+        heights = [len(bars) + 0.6 for _, bars in column]
+        charts = half.subplots(len(column), squeeze=False, sharex=True, height_ratios=heights)
+        for axes, (title, bars) in zip(charts.flat, column, strict=True):
+            positions = range(len(bars))
+            widths = [row["ratio"] - 1 for row in bars]
+            axes.barh(positions, widths, left=1, color=[COLORS[row["met"]] for row in bars])
+            for i, row in enumerate(bars):
+                target = float(row["target"][2:]) if row["target"] else 1
+                if row["target"]:
+                    axes.plot([target, target], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
+                axes.text(max(row["ratio"], target, 1) * 1.06, i, f"{row['ratio']:.2f}", va="center", fontsize=8)
+            axes.set_title(title, fontsize=9, loc="left")
+            axes.set_yticks(positions, [row["name"] for row in bars], fontsize=8)
+            axes.invert_yaxis()
+            axes.set_xscale("log")
+            axes.set_xlim(min(ratios) / 1.3, max(ratios) * 2)
+            axes.axvline(1, color="black", linewidth=0.5)
+            axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("ratio; black mark: target; green: met, red: missed, gray: no target", fontsize=8)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    rows = run_all()
-    (DOCS / "benchmarks.md").write_text(as_markdown(rows))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, help="runs of each (default: what each benchmark finds enough)")
+    flags = parser.parse_args()
+    start = time.monotonic()
+    where = f"{date.today()}: {machine()}"
+    rows = run_all(flags.rounds)
+    page = as_markdown(rows, where)
+    (DOCS / "benchmarks.md").write_text(page)
     draw(rows, DOCS / "benchmarks.png")
+    print(f"\n{page}")
     missed = [f"{row['title']}: {row['name']}" for row in rows if row["met"] is False]
-    print(f"\nwritten: docs/benchmarks.md, docs/benchmarks.png; missed targets: {len(missed)}")
-    for line in missed:
-        print(f"  {line}")
+    print(f"written: docs/benchmarks.md, docs/benchmarks.png, in {(time.monotonic() - start) / 60:.0f} minutes")
+    print(f"missed targets: {'; '.join(missed) or 'none'}")
 
 
 if __name__ == "__main__":
