@@ -17,8 +17,8 @@ NAME = "linear_regression"
 EVENT_FILES = "events.out.tfevents.*"
 
 
-class Model(NamedTuple):
-    """A graph and what the training needs of it."""
+class TrainingGraph(NamedTuple):
+    """A graph, and what a training needs of it."""
 
     g: Any  # tf.Graph
     x_sample: Any  # placeholder, float64 [?, ?]
@@ -28,7 +28,7 @@ class Model(NamedTuple):
     saver: Any
 
 
-def build_graph(learning_rate: float) -> Model:
+def build_graph(learning_rate: float) -> TrainingGraph:
     """Builds the model, its training and its Saver: 118 operations, listed in data/graph_nodes.txt."""
     g = tf.Graph()
     with g.as_default():
@@ -61,7 +61,7 @@ def build_graph(learning_rate: float) -> Model:
         # Over the two variables alone: the consumers need no slots of the optimizer. Relative paths in the state file
         # let the folder be moved.
         saver = tf.train.Saver([slope, intercept], max_to_keep=5, save_relative_paths=True)
-    return Model(g, x_sample, y_sample, [train_op, loss, slope, intercept, summaries], init, saver)
+    return TrainingGraph(g, x_sample, y_sample, [train_op, loss, slope, intercept, summaries], init, saver)
 
 
 def export_graph(g: Any, folder: Path) -> None:

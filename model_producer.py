@@ -24,7 +24,7 @@ import command_line
 from graph_mode import tf
 from linear_regression import (
     NAME,
-    Model,
+    TrainingGraph,
     add_training_flags,
     build_graph,
     check_summaries,
@@ -75,7 +75,7 @@ def draw_sample(seed: int | None) -> tuple[np.ndarray, np.ndarray]:
     return x, 1.5 * x - 3 + np.random.default_rng(seed).normal(0, 0.005, x.shape)
 
 
-def train(model: Model, x: np.ndarray, y: np.ndarray, epochs: int, every: int, folder: Path) -> None:
+def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every: int, folder: Path) -> None:
     """Trains on the whole sample at every epoch; prints a line and saves a checkpoint every `every` epochs.
 
     Args:
@@ -141,13 +141,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    random = "random_sample" in arguments
-    x, y = draw_sample(arguments.random_sample) if random else load_sample(arguments.data)
-    model = build_graph(arguments.learning_rate)
-    export_graph(model.g, arguments.output_dir / "exported_graphs")
-    remove_earlier_run(arguments.output_dir / "saved_model", arguments.output_dir / "summaries" / NAME)
-    train(model, x, y, arguments.epochs, arguments.checkpoint_every, arguments.output_dir)
+    flags = parse_arguments()
+    random = "random_sample" in flags
+    x, y = draw_sample(flags.random_sample) if random else load_sample(flags.data)
+    model = build_graph(flags.learning_rate)
+    export_graph(model.g, flags.output_dir / "exported_graphs")
+    remove_earlier_run(flags.output_dir / "saved_model", flags.output_dir / "summaries" / NAME)
+    train(model, x, y, flags.epochs, flags.checkpoint_every, flags.output_dir)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@
 Standard input gets numbers of 15 to 17 digits; mawk does the same arithmetic on them.
 """
 
-import argparse
 import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 from measure import ROOT, in_turn, run, scratch_folder, table
 
 MODEL = "frozen_graphs/frozen_linear_regression.pb"
@@ -73,9 +73,9 @@ def write_numbers(path: Path, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: %(default)s)")
-    parser.add_argument("--numbers", type=int, default=20_000_000, help="on standard input (default: %(default)s)")
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="runs of each")
+    parser.add_argument("--numbers", metavar="N", type=int, default=20_000_000, help="on standard input")
     flags = parser.parse_args()
     for needed, target in ((MODEL, "run"), (GO[0], "go"), (JAVA[2], "java")):
         if not (ROOT / needed).exists():

@@ -6,7 +6,6 @@ A rate is that of the rows alone: the time of a run over all rows, less that of 
 On two cores the cluster and Spark show what they cost, not how they grow: that takes more machines.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -21,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import command_line
 from measure import ROOT, Used, in_turn, run, scratch_folder, table
 
 FILES, EPOCHS, PORT = 8, 20, 7077
@@ -158,9 +158,9 @@ def compare_training(rounds: int, rows: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="scored and trained on (default: %(default)s)")
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="runs of each")
+    parser.add_argument("--rows", metavar="N", type=int, default=10_000_000, help="scored and trained on")
     flags = parser.parse_args()
     if not (ROOT / MODEL).exists():
         sys.exit(f"distributed.py: no {MODEL} (run make run first)")

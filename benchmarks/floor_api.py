@@ -1,9 +1,9 @@
 """The least that a REST endpoint can be: FastAPI around one `session.run` of the frozen classifier, nothing checked.
 
-Arguments: the frozen graph, the port.
+Takes the flags of cookbook/freezemodel_serve.py.
 """
 
-import sys
+import argparse
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ from graph_mode import tf
 
 
 def main() -> None:
-    path, port = sys.argv[1:]
-    with open(path, "rb") as file:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frozen", metavar="FILE", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    flags = parser.parse_args()
+    with open(flags.frozen, "rb") as file:
         graph_def = tf.GraphDef.FromString(file.read())
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
@@ -31,7 +34,7 @@ def main() -> None:
         return {"predictions": run(x).tolist()}
 
     print("listening", flush=True)
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error", access_log=False)
+    uvicorn.run(app, host="127.0.0.1", port=flags.port, log_level="error", access_log=False)
 
 
 if __name__ == "__main__":

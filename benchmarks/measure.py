@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from tqdm import tqdm
+
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = "BENCHMARK_ROWS"  # the environment variable that names the file for the rows, a JSON object a line
 Name = TypeVar("Name", bound=Hashable)
@@ -52,10 +54,11 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def in_turn(rounds: int, measure: Mapping[Name, Callable[[], Taken]]) -> dict[Name, list[Taken]]:
-    """Takes each measurement in turn (A B A B), all of them so many times."""
+    """Takes each measurement in turn (A B A B), all of them so many times. A terminal shows how far it is."""
     taken: dict[Name, list[Taken]] = {name: [] for name in measure}
-    for _ in range(rounds):
-        for name in measure:
+    with tqdm(list(measure) * rounds, leave=False, disable=None) as bar:
+        for name in bar:
+            bar.set_description(str(name))
             taken[name].append(measure[name]())
     return taken
 

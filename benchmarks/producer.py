@@ -5,10 +5,10 @@
 The processor's time is compared, not the clock's: the producer writes files, and may wait for the disk.
 """
 
-import argparse
 import sys
 import tempfile
 
+import command_line
 from measure import in_turn, run, table
 
 BARE = """
@@ -46,8 +46,8 @@ with tf.Graph().as_default():
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each (default: %(default)s)")
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--rounds", metavar="N", type=int, default=7, help="runs of each")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         commands = {

@@ -5,7 +5,6 @@
 Writes docs/benchmarks.md and docs/benchmarks.png. A row that misses its target is shown as such, and named at the end.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import command_line
 from measure import ROOT, ROWS
 
 BENCHMARKS = ("producer", "consumers", "serving", "distributed")
@@ -128,8 +128,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, help="runs of each (default: what each benchmark finds enough)")
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument(
+        "--rounds", metavar="N", type=int, help="runs of each (default: what each benchmark finds enough)"
+    )
     flags = parser.parse_args()
     start = time.monotonic()
     where = f"{date.today()}: {machine()}"

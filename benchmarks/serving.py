@@ -2,11 +2,9 @@
 
     python benchmarks/serving.py
 
-All serve the classifier. wrk asks over HTTP, h2load over gRPC, both in C. Each figure is the median of rounds taken in
-turn.
+All serve the classifier. wrk asks over HTTP, h2load over gRPC, both in C. The servers are asked in turn.
 """
 
-import argparse
 import contextlib
 import json
 import shutil
@@ -18,9 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from measure import ROOT, table
+import command_line
+from measure import ROOT, in_turn, table
 
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 FROZEN, EXPORT = "results/frozen_model.pb", "exports/classifier"
@@ -121,17 +121,13 @@ def measure(addresses: dict[str, str], connections: int, rows: int, rounds: int,
     }
     asks["our gRPC"] = lambda address: grpc_load(address, request, connections, seconds)
     asks["Flask, waitress"] = lambda address: http_load(address, {"x": rows_of(rows)}, connections, seconds)
-    loads: dict[str, list[Load]] = {name: [] for name in addresses}
-    for _ in range(rounds):
-        for name, address in addresses.items():
-            loads[name].append(asks[name](address))
-    return loads
+    return in_turn(rounds, {name: partial(asks[name], address) for name, address in addresses.items()})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: %(default)s)")
+    parser = command_line.ArgumentParser(__doc__)
+    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="runs of each")
+    parser.add_argument("--seconds", metavar="S", type=int, default=3, help="of each measurement")
     flags = parser.parse_args()
     for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
         if not shutil.which(tool):
@@ -149,7 +145,7 @@ def main() -> None:
     ports = ["--port", grpc, "--rest_api_port", rest]
     model = ["--model_name", "classifier", "--model_base_path", EXPORT]
     with (
-        running("benchmarks/floor_api.py", FROZEN, floor, port=floor),
+        running("benchmarks/floor_api.py", "--frozen", FROZEN, "--port", floor, port=floor),
         running("serving/model_server.py", *model, *ports, port=rest),
         running("cookbook/freezemodel_serve.py", "--port", flask, port=flask),
     ):

@@ -21,7 +21,7 @@ import savedmodel  # noqa: E402
 
 README = (ROOT / "cookbook" / "README.md").read_text()
 SCRIPTS = sorted(p.name for p in (ROOT / "cookbook").glob("*.py") if '__name__ == "__main__"' in p.read_text())
-PLACEHOLDER, PREDICTIONS = "Placeholder/inputs_placeholder", "Accuracy/predictions"
+PLACEHOLDER = "Placeholder/inputs_placeholder"
 LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # of the contract
 
 

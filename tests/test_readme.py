@@ -104,9 +104,23 @@ def test_table_of_file_sizes(checkout: Path, walked: list[tuple[Step, str]]) -> 
         assert (checkout / name).stat().st_size == int(size), name
 
 
-def test_links_and_pictures_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md")], ids=lambda path: path.name)
+def test_links_and_pictures_are_there(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_an_environment_that_is_not_active_is_quoted_to_the_letter() -> None:
+    section = README[README.index("## Troubleshooting") : README.index("## References")]
+    (listed,) = re.findall(r"`ModuleNotFoundError: No module named (.*)the\n", section)
+    for program in (
+        "model_producer.py",
+        "cookbook/inspect_model.py",
+        "distributed/train.py",
+        "serving/model_server.py",
+    ):
+        missing = run_command(f"python -S {program}").err
+        assert missing.splitlines()[-1].removeprefix("ModuleNotFoundError: No module named ") in listed
 
 
 def troubles(folder: Path) -> dict[str, object]:

@@ -21,7 +21,7 @@ public final class RestClient {
         String url = words.length > 1 ? words[1] : "http://127.0.0.1:8501";
         String model = words.length > 2 ? words[2] : "linear_regression";
         if (!x.matches("[-+.,\\deE]+")) {
-            fail("not comma-separated numbers: " + x);
+            fail("not comma-separated numbers: " + x + " (the arguments are: LIST [URL [MODEL]])");
         }
         try {
             HttpRequest request = HttpRequest.newBuilder(URI.create(url + "/v1/models/" + model + ":predict"))

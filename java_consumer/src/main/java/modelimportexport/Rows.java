@@ -95,7 +95,7 @@ public final class Rows {
      * @return how many numbers there are; those that the buffer has no room for are not stored
      */
     private static int parseLine(
-            byte[] text, int start, int end, ByteBuffer numbers, DataType type, String where, int line) {
+            byte[] text, int start, int end, ByteBuffer numbers, DataType type, String where, long line) {
         int count = 0;
         for (int from = start; from <= end; count++) {
             int to = from;
@@ -368,7 +368,7 @@ public final class Rows {
     }
 
     // Whole lines, the input's last of which may lack its end; the number of the first; what is wrong behind them.
-    private record Block(byte[] text, int line, Throwable error, boolean last) {}
+    private record Block(byte[] text, long line, Throwable error, boolean last) {}
 
     // The numbers of a block's rows, up to the first that is wrong.
     private record ParsedBlock(byte[] contents, int length, Throwable error, boolean last) {}
@@ -458,7 +458,7 @@ public final class Rows {
     private static void readBlocks(InputStream input, Consumer<Block> blocks) {
         byte[] buffer = new byte[CHUNK];
         byte[] rest = new byte[0];
-        int line = 1;
+        long line = 1;
         try {
             for (int read; (read = input.read(buffer)) >= 0;) {
                 int end = read;
@@ -493,7 +493,7 @@ public final class Rows {
                 .order(ByteOrder.nativeOrder());
         int good = 0;
         try {
-            int line = block.line();
+            long line = block.line();
             for (int start = 0; start < text.length; line++) { // a line each
                 int end = start;
                 while (end < text.length && text[end] != '\n') {
