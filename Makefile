@@ -126,7 +126,7 @@ GO_SOURCES = go.work $(shell find go_consumer -name '*.go' -o -name 'go.*' -o -n
 go_consumer/go_consumer: .venv/complete $(GO_SOURCES)
 	@command -v go >/dev/null || { echo "make: no go (install Go 1.22 or later: https://go.dev/dl)" >&2; exit 1; }
 	@echo "== building go_consumer: a minute the first time"
-	@. ./go_consumer/env.sh && go build -o go_consumer/ ./go_consumer
+	@. ./go_consumer/env.sh && go mod download && go build -o go_consumer/ ./go_consumer
 
 .cache/graphcheck.test: go_consumer/go_consumer
 	@. ./go_consumer/env.sh && go test -c -o $@ ./go_consumer/graphcheck
