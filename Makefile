@@ -84,7 +84,7 @@ test: .venv/tests-complete ## run the tests (five minutes, the first time eight)
 test-slow: .venv/tests-complete .venv/distributed-complete go java ## run the long tests: kills, full disks, Spark, TensorFlow 1.8 (half an hour)
 	@python -m pytest -m slow
 
-bench: venv go java .venv/serving-complete .venv/distributed-complete .venv/bench-complete cookbook exports ## compare with the least that it can cost, into docs/benchmarks.md (three quarters of an hour)
+bench: venv .venv/bench-complete .venv/serving-complete .venv/distributed-complete go java cookbook exports ## compare with the least that it can cost, into docs/benchmarks.md (three quarters of an hour)
 	@python benchmarks/report.py
 
 clean: ## remove all that the other targets made

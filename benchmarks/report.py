@@ -28,6 +28,19 @@ PACKAGES = ("tensorflow", "numpy", "fastapi", "uvicorn", "grpcio", "pyarrow", "p
 COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}  # of what became of the target
 LEFT_OUT = ("MB", "ms")  # units that stand in the tables alone, so that the picture stays readable
 
+PAGE = """\
+# Benchmarks
+
+Written by `make bench` in one run, on {where}.
+
+Each figure is the median of several runs, taken in turn with those that it is compared with; the spread is the least
+and the most of them. A ratio is that of the medians; the base of a comparison has 1.
+
+![Each ratio as a bar, with its target](benchmarks.png)
+
+## Targets
+"""
+
 
 def machine() -> str:
     """The processor, its cores, the memory and the versions that a figure depends on."""
@@ -69,15 +82,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
 
 def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
     """The page: the machine, the ratios with a target, and a table a comparison."""
-    lines = ["# Benchmarks", "", f"Written by `make bench` in one run, on {where}.", ""]
-    lines += [
-        "Each figure is the median of several runs, taken in turn with those that it is compared with; the spread is"
-    ]
-    lines += [
-        "the least and the most of them. The first row of a comparison has the ratio 1, where it is the base.",
-        "",
-    ]
-    lines += ["![Each ratio as a bar, with its target](benchmarks.png)", "", "## Targets", "", *summary(rows), ""]
+    lines = [PAGE.format(where=where), *summary(rows), ""]
     for title, group in groupby(rows, lambda row: row["title"]):
         lines += [f"## {title}", "", "| | Median | Spread | Runs | Ratio | Target |", "|---|--:|--:|--:|--:|---|"]
         for row in group:

@@ -25,9 +25,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
     return [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
 
 
-def test_ratios_are_of_medians_and_say_what_became_of_the_target(
-    rows: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ratios_are_of_medians_and_say_what_became_of_the_target(rows: list[dict[str, Any]]) -> None:
     found = [(row["name"], row["median"], row["least"], row["most"], row["ratio"], row["met"]) for row in rows]
     assert found == [
         ("base", 2, 1, 9, 1, None),
