@@ -112,6 +112,7 @@ def test_as_a_user_types_it(trained: Path, models: Path, consume: Consume, model
     assert (result.status, result.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_log_is_shown_to_those_who_ask_for_it(trained: Path, consume: Consume) -> None:
     result = run_command(f"python {ROOT}/model_consumer.py", trained, TF_CPP_MIN_LOG_LEVEL="0")
     assert (result.status, result.out) == (0, consume().out)
@@ -378,6 +379,7 @@ def test_checkpoint_of_another_model(consume: Consume, tmp_path: Path, checkpoin
     assert re.fullmatch(r"model_consumer\.py: .*Key model_variables/\w+ not found in checkpoint.*\n", result.err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".data-00000-of-00001", ".index", ".meta"])
 def test_flipped_and_truncated_files(consume: Consume, checkpoints: Path, ending: str) -> None:
     """A changed file is refused in one line, or changes nothing; numbers that are silently wrong do not come out."""

@@ -104,6 +104,7 @@ def cluster(tmp_path: Path, network: list[str]) -> Iterator[Callable[..., LocalC
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_short_run_on_two_workers(tmp_path: Path, network: list[str], consume: Callable[..., Result]) -> None:
     """With the script, whose lines stand behind the tasks' names. Two files, of which each worker reads its part."""
     header, *lines = (ROOT / "data/linear_regression.csv").read_text().splitlines()

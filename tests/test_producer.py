@@ -150,6 +150,7 @@ def test_starts_clean_of_an_earlier_run(tmp_path: Path) -> None:
     assert len(list((tmp_path / "summaries" / "linear_regression").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_random_sample_is_drawn_by_its_seed(tmp_path: Path) -> None:
     draw = ("model_producer.py", "--output-dir", tmp_path, "--epochs", 1901, "--checkpoint-every", 1900)
     first, again, other, unseeded = (run_program(*draw, "--random-sample", *seed) for seed in (["7"], ["7"], ["8"], []))
@@ -364,6 +365,7 @@ def test_the_reader_of_its_lines_may_go_away(tmp_path: Path, trained: Path) -> N
     assert (tmp_path / "saved_model" / "linear_regression.ckpt-1900.meta").exists(), "the training went on"
 
 
+@pytest.mark.slow
 def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
     """Elsewhere standard error stays empty, as the other tests see."""
     terminal, standard_error = pty.openpty()

@@ -205,6 +205,7 @@ def test_float32_is_cast_in_silence_as_the_readme_says(trained: Path) -> None:
     assert f"{x[0, 0]:.11f}" == "0.10000000149"
 
 
+@pytest.mark.slow
 def test_tensorboard_serves_the_summaries(trained: Path) -> None:
     import json
     import sys
