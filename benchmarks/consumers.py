@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import command_line
@@ -74,7 +75,9 @@ def write_numbers(path: Path, count: int) -> None:
 
 def main() -> None:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="runs of each")
+    parser.add_argument(
+        "--rounds", metavar="N", type=int, default=3, help="runs of each; of whole processes, at least 5"
+    )
     parser.add_argument("--numbers", metavar="N", type=int, default=20_000_000, help="on standard input")
     flags = parser.parse_args()
     for needed, target in ((MODEL, "run"), (GO[0], "go"), (JAVA[2], "java")):
@@ -111,12 +114,8 @@ def main() -> None:
         write_numbers(numbers, flags.numbers)
         awk = {"mawk": ["mawk", '{printf "%.17g\\n", 1.5000040359253224*$1-2.9987834928787795}']}
         streams = {name: [*command, "--stdin"] for name, command in programs.items() if name != "C"}
-        runs = {
-            (name, path): lambda c=c, path=path: run(c, path)
-            for name, c in streams.items()
-            for path in (tenth, numbers)
-        }
-        runs |= {(name, numbers): lambda c=c: run(c, numbers) for name, c in awk.items()}
+        runs = {(name, path): partial(run, c, path) for name, c in streams.items() for path in (tenth, numbers)}
+        runs |= {(name, numbers): partial(run, c, numbers) for name, c in awk.items()}
         used = in_turn(flags.rounds, runs)
         taken = {name: [u.seconds for u in used[name, numbers]] for name in awk | streams}
         targets = {"Go": ">= 4", "Java": ">= 3", "Python": ">= 0.5"}

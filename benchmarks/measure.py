@@ -82,12 +82,15 @@ def table(
     for name, values in taken.items():
         median, target = statistics.median(values), (targets or {}).get(name, "")
         ratio = floor / median if faster else median / floor
-        met = None if not target else ratio <= float(target[2:]) if target[0] == "<" else ratio >= float(target[2:])
+        bound = float(target[2:]) if target else None
+        met = None if bound is None else ratio <= bound if target[0] == "<" else ratio >= bound
         spread = f"{min(values):.4g} to {max(values):.4g}"
         verdict = {None: "", True: f"  (target {target}: met)", False: f"  (target {target}: MISSED)"}[met]
         print(f"  {name:28} {median:10.4g} {unit:5} ({spread:18}) {ratio:8.2f}{verdict}", flush=True)
         if ROWS in os.environ:
-            row = dict(title=title, name=name, base=base, unit=unit, runs=len(values), target=target, met=met)
+            row = dict(
+                title=title, name=name, base=base, unit=unit, runs=len(values), target=target, bound=bound, met=met
+            )
             row |= dict(median=median, least=min(values), most=max(values), ratio=ratio)
             with open(os.environ[ROWS], "a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -70,13 +70,17 @@ def run_all(rounds: int | None) -> list[dict[str, Any]]:
         return [json.loads(line) for line in rows.read_text().splitlines()]
 
 
+def verdict(row: dict[str, Any]) -> str:
+    """A row's target and what became of it; nothing where it has none."""
+    return f"{row['target']}: {'met' if row['met'] else '**missed**'}" if row["target"] else ""
+
+
 def summary(rows: list[dict[str, Any]]) -> list[str]:
     """The lines of a table of the ratios that have a target."""
     lines = ["| Compared | | Ratio | Target |", "|---|---|--:|---|"]
     for row in rows:
         if row["target"]:
-            verdict = "met" if row["met"] else "**missed**"
-            lines.append(f"| {row['title']} | {row['name']} | {row['ratio']:.2f} | {row['target']}: {verdict} |")
+            lines.append(f"| {row['title']} | {row['name']} | {row['ratio']:.2f} | {verdict(row)} |")
     return lines
 
 
@@ -86,9 +90,8 @@ def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
     for title, group in groupby(rows, lambda row: row["title"]):
         lines += [f"## {title}", "", "| | Median | Spread | Runs | Ratio | Target |", "|---|--:|--:|--:|--:|---|"]
         for row in group:
-            verdict = {True: f"{row['target']}: met", False: f"{row['target']}: **missed**", None: ""}[row["met"]]
             figures = f"{row['median']:.4g} {row['unit']} | {row['least']:.4g} to {row['most']:.4g} | {row['runs']}"
-            lines.append(f"| {row['name']} | {figures} | {row['ratio']:.2f} | {verdict} |")
+            lines.append(f"| {row['name']} | {figures} | {row['ratio']:.2f} | {verdict(row)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -106,7 +109,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for group in groups:
         above = sum(len(rows) + 1 for column in columns for _, rows in column)
         columns[above >= (len(shown) + len(groups)) / 2].append(group)
-    ratios = [row["ratio"] for row in shown] + [float(row["target"][2:]) for row in shown if row["target"]]
+    ratios = [row["ratio"] for row in shown] + [row["bound"] for row in shown if row["bound"]]
     height = max(sum(len(rows) + 1.6 for _, rows in column) for column in columns)
     figure = pyplot.figure(figsize=(13, 0.24 * height + 0.6), layout="constrained")
     for half, column in zip(figure.subfigures(1, 2), columns, strict=True):
@@ -117,10 +120,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             widths = [row["ratio"] - 1 for row in bars]
             axes.barh(positions, widths, left=1, color=[COLORS[row["met"]] for row in bars])
             for i, row in enumerate(bars):
-                target = float(row["target"][2:]) if row["target"] else 1
-                if row["target"]:
-                    axes.plot([target, target], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
-                axes.text(max(row["ratio"], target, 1) * 1.06, i, f"{row['ratio']:.2f}", va="center", fontsize=8)
+                bound = row["bound"] or 1
+                if row["bound"]:
+                    axes.plot([bound, bound], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
+                axes.text(max(row["ratio"], bound, 1) * 1.06, i, f"{row['ratio']:.2f}", va="center", fontsize=8)
             axes.set_title(title, fontsize=9, loc="left")
             axes.set_yticks(positions, [row["name"] for row in bars], fontsize=8)
             axes.invert_yaxis()
