@@ -47,10 +47,10 @@ cookbook: frozen_graphs/SHA256SUMS ## run all recipes of the cookbook (two minut
 
 exports: frozen_graphs/SHA256SUMS ## write the SavedModels for serving into exports
 	@python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \
-	  --output y=linear_regression/add --export exports/linear_regression/1
+	  --output y=linear_regression/add --save exports/linear_regression/1
 	@python cookbook/savedmodel_from_source.py
 	@python cookbook/checkpoint_save.py
-	@python cookbook/savedmodel_from_checkpoint.py --export exports/classifier/1
+	@python cookbook/savedmodel_from_checkpoint.py --save exports/classifier/1
 	@python cookbook/savedmodel_builder.py
 
 serve: .venv/serving-complete ## serve the exports over REST (port 8501) and gRPC (8500), until Ctrl-C

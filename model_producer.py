@@ -16,22 +16,68 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-import command_line
-from graph_mode import tf
-from linear_regression import (
+from model_import_export import command_line
+from model_import_export.graph_mode import session_config, tf
+from model_import_export.training import (
     NAME,
-    TrainingGraph,
     add_training_flags,
-    build_graph,
     check_summaries,
     export_graph,
     print_line,
     remove_earlier_run,
 )
+
+
+class TrainingGraph(NamedTuple):
+    """A graph, and what a training needs of it."""
+
+    g: Any  # tf.Graph
+    x_sample: Any  # placeholder, float64 [?, ?]
+    y_sample: Any  # placeholder, float64 [?, ?]
+    fetches: list[Any]  # the training step; loss, slope, intercept (float64 scalars); the summaries, serialized
+    init: Any
+    saver: Any
+
+
+def build_graph(learning_rate: float) -> TrainingGraph:
+    """Builds the model, its training and its Saver: 118 operations, listed in data/graph_nodes.txt."""
+    g = tf.Graph()
+    with g.as_default():
+        with tf.name_scope("inputs"):
+            x_sample = tf.placeholder(tf.float64, [None, None], name="x_sample")
+            y_sample = tf.placeholder(tf.float64, [None, None], name="y_sample")
+            tf.add_to_collection("inputs", x_sample)
+            tf.add_to_collection("inputs", y_sample)
+
+        with tf.variable_scope("model_variables"):
+            slope = tf.get_variable("slope", initializer=tf.constant(1.0, tf.float64))
+            intercept = tf.get_variable("intercept", initializer=tf.constant(1.0, tf.float64))
+            tf.summary.scalar("slope", slope)
+            tf.summary.scalar("intercept", intercept)
+            tf.summary.histogram("slope", slope)
+            tf.summary.histogram("intercept", intercept)
+
+        with tf.name_scope("linear_regression"):
+            y_calc = slope * x_sample + intercept
+            tf.add_to_collection("y_calc", y_calc)
+
+        with tf.name_scope("optimizer"):
+            loss = tf.reduce_sum((y_calc - y_sample) ** 2)
+            train_op = tf.train.AdagradOptimizer(learning_rate, initial_accumulator_value=0.1).minimize(loss)
+            tf.summary.scalar("loss", loss)
+            tf.summary.histogram("loss", loss)
+
+        summaries = tf.summary.merge_all()
+        init = tf.global_variables_initializer()
+        # Over the two variables alone: the consumers need no slots of the optimizer. Relative paths in the state file
+        # let the folder be moved.
+        saver = tf.train.Saver([slope, intercept], max_to_keep=5, save_relative_paths=True)
+    return TrainingGraph(g, x_sample, y_sample, [train_op, loss, slope, intercept, summaries], init, saver)
 
 
 def load_sample(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -86,14 +132,12 @@ def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every
         ValueError: the loss or a variable is no longer finite; the checkpoints saved so far are good.
     """
     prefix, last = folder / "saved_model" / f"{NAME}.ckpt", None
-    # Operations of this size are faster in the caller's thread than handed to TensorFlow's pool.
-    config = tf.ConfigProto(inter_op_parallelism_threads=-1)
     threading.excepthook = lambda _: None  # what fails in the writer's thread is raised in this one too
     summaries_folder = str(folder / "summaries" / NAME)
     for path in (prefix.parent, Path(summaries_folder)):
         path.mkdir(parents=True, exist_ok=True)
     with (
-        tf.Session(graph=model.g, config=config) as session,
+        tf.Session(graph=model.g, config=session_config()) as session,
         tf.summary.FileWriter(summaries_folder, model.g) as writer,
     ):
         session.run(model.init)

@@ -12,8 +12,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import command_line
 from measure import ROOT, in_turn, run, scratch_folder, table
+from model_import_export import command_line
 
 MODEL = "frozen_graphs/frozen_linear_regression.pb"
 CALLS = 50_000

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import command_line
 from measure import ROOT, Used, in_turn, run, scratch_folder, table
+from model_import_export import command_line
 
 FILES, EPOCHS, PORT = 8, 20, 7077
 MODEL = "frozen_graphs/frozen_linear_regression.pb"

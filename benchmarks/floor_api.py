@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ The processor's time is compared, not the clock's: the producer writes files, an
 import sys
 import tempfile
 
-import command_line
 from measure import in_turn, run, table
+from model_import_export import command_line
 
 BARE = """
 import csv

@@ -19,8 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import command_line
 from measure import ROOT, ROWS
+from model_import_export import command_line
 
 BENCHMARKS = ("producer", "consumers", "serving", "distributed")
 DOCS = ROOT / "docs"

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-import command_line
 from measure import ROOT, in_turn, table
+from model_import_export import command_line
 
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 FROZEN, EXPORT = "results/frozen_model.pb", "exports/classifier"
@@ -101,8 +101,8 @@ def predict_request(rows: int) -> bytes:
     """A serialized PredictRequest."""
     import numpy as np
 
-    import graph_mode
-    from graph_mode import tf
+    from model_import_export import graph_mode
+    from model_import_export.graph_mode import tf
 
     graph_mode.load()
     from tensorflow_serving.apis import predict_pb2

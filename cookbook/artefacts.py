@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from model_import_export import digests, graph_check
+
 CHECKPOINT = "results/graph.ckpt"
 FROZEN = "results/frozen_model.pb"
 KERAS = "results/keras_model.h5"
@@ -42,7 +44,25 @@ def size_of(path: str) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def add_check_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags with which a graph is accepted that `graph_check.py` refuses."""
-    parser.add_argument("--allow-op", metavar="OP", action="append", default=[], help="accept one more operation type")
-    parser.add_argument("--trust", action="store_true", help="accept any graph, of a model you made yourself")
+def add_checked(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that names the list of checked models."""
+    parser.add_argument("--checked", metavar="FILE", default=digests.CHECKED, help="list of checked models")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for a recipe that reads a model which may be somebody else's."""
+    add_checked(parser)
+    parser.add_argument("--trust", action="store_true", help="take a model that is not checked: one you made yourself")
+
+
+def need_checked(path: str, flags: argparse.Namespace) -> str:
+    """Returns a path to a frozen graph or SavedModel that is in the list, or trusted. Raises ValueError."""
+    need(path)
+    if not flags.trust:
+        digests.require_checked(path, flags.checked)
+    return path
+
+
+def admit(path: str, checked: str) -> None:
+    """Has the gate judge what a recipe wrote, lists it, and says so."""
+    print(graph_check.admit(path, checked)[-1])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graph_mode import quiet_log
+from model_import_export.graph_mode import quiet_log
 
 DOUBLE = 2  # TF_DOUBLE
 # inter_op_parallelism_threads (field 5) = -1 as a serialized ConfigProto: operations run in the caller's thread.

@@ -1,31 +1,28 @@
 """What recipes need of a checkpoint before TensorFlow may have it: a graph that was checked, variables that fit."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import graph_check
-import model_file
-from graph_mode import tf
+from model_import_export import graph_check, model_file, tensors
+from model_import_export.graph_mode import tf
+from model_import_export.graph_rules import operation_name
 
-# The graphs of the producer and of the classifier, training operations included.
-OPERATIONS = (graph_check.CHECKPOINT_OPERATIONS | graph_check.SAVED_MODEL_OPERATIONS).union(
-    """
-    AssignAdd GatherV2 ReluGrad StatelessRandomGetKeyCounter StatelessRandomUniformV2
-    """.split()
-)
+# What the training of the classifier takes besides.
+TRAINING = "ApplyAdagrad ReluGrad StatelessRandomGetKeyCounter StatelessRandomUniformV2".split()
 
 
-def read_meta_graph(path: str, allow: Collection[str] = (), trust: bool = False) -> Any:
-    """Reads a `.meta`: the graph, its Saver and collections. It is checked as `graph_check.py` says, unless trusted.
+def read_meta_graph(prefix: str, outputs: Sequence[str] = (), trust: bool = False) -> Any:
+    """Reads a `.meta`: the graph, its Saver and collections. The gate judges it first, unless it is trusted.
+
+    Args:
+        outputs: the nodes or tensors that will be asked for; none are those of the collection `y_calc`.
 
     Raises:
         ModelError: it is no MetaGraphDef, or is refused.
     """
-    meta_graph = graph_check.parse(tf.MetaGraphDef(), graph_check.read_file(path, trust), path)
     if not trust:
-        graph_check.check_graph(meta_graph.graph_def, OPERATIONS.union(allow))
-        graph_check.check_loading(meta_graph, "")
-    return meta_graph
+        graph_check.judge(prefix, tensors.Names(outputs=outputs), TRAINING)
+    return model_file.read_meta_graph(prefix)
 
 
 def find_prefix(path: str) -> str:
@@ -81,9 +78,9 @@ def without_training(meta_graph: Any, outputs: list[str]) -> Any:
     for collection in ("variables", "trainable_variables"):
         for packed in meta_graph.collection_def[collection].bytes_list.value:
             variable = variable_pb2.VariableDef.FromString(packed)
-            if graph_check.operation_name(variable.variable_name) in used:
+            if operation_name(variable.variable_name) in used:
                 part.collection_def[collection].bytes_list.value.append(packed)
                 names = variable.variable_name, variable.initializer_name, variable.snapshot_name
-                wanted |= {graph_check.operation_name(name) for name in names}
+                wanted |= {operation_name(name) for name in names}
     part.graph_def.CopyFrom(tf.graph_util.extract_sub_graph(meta_graph.graph_def, sorted(wanted)))
     return part

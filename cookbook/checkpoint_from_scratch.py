@@ -12,8 +12,8 @@ import numpy as np
 import artefacts
 import checkpoint
 import classifier
-import command_line
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def main() -> None:
         anew = session.run(model.predictions, {model.inputs: rows})
         built = graph.as_graph_def()
 
-    meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta")
+    meta_graph = checkpoint.read_meta_graph(prefix)
     with tf.Graph().as_default(), tf.Session() as session:
         tf.train.import_meta_graph(meta_graph, clear_devices=True).restore(session, prefix)
         imported = session.run(f"{classifier.OUTPUT}:0", {f"{classifier.INPUT}:0": rows})

@@ -12,8 +12,8 @@ from typing import Any
 import artefacts
 import checkpoint
 import classifier
-import command_line
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
 
 
 def save_opposite(meta_graph: Any, prefix: str, opposite: str) -> None:
@@ -60,16 +60,16 @@ def build_both(prefixes: list[str]) -> list[Any]:
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
     parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
-    parser.add_argument("--opposite", metavar="PREFIX", default="results/opposite.ckpt", help="to write")
+    parser.add_argument("--save", metavar="PREFIX", default="results/opposite.ckpt", help="to write")
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
     prefix = checkpoint.find_prefix(artefacts.need(flags.checkpoint))
-    meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta")
-    save_opposite(meta_graph, prefix, flags.opposite)
-    prefixes = [prefix, flags.opposite]
+    meta_graph = checkpoint.read_meta_graph(prefix)
+    save_opposite(meta_graph, prefix, flags.save)
+    prefixes = [prefix, flags.save]
     for way, answers in (
         ("imported one after the other", import_both(meta_graph, prefixes)),
         ("each under its scope", build_both(prefixes)),

@@ -11,9 +11,8 @@ from typing import Any
 import artefacts
 import checkpoint
 import classifier
-import command_line
-import graph_check
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
 
 # One thread: the order of additions, and so the last bit, stays the same.
 CONFIG = {"inter_op_parallelism_threads": -1, "intra_op_parallelism_threads": 1}
@@ -60,10 +59,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     flags = parse_arguments()
     prefix = checkpoint.find_prefix(artefacts.need(flags.checkpoint))
-    meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta")
+    meta_graph = checkpoint.read_meta_graph(prefix)
     for name, value in checkpoint.values(prefix).items():
         print(f"tensor {name} {value.dtype} {list(value.shape)}")
-    operations = graph_check.import_graph(meta_graph.graph_def).get_operations()
+    operations = meta_graph.graph_def.node
     print(f"{len(operations)} operations, from {operations[0].name} to {operations[-1].name}")
 
     resumed, start = go_on(meta_graph, prefix, True, flags.until)

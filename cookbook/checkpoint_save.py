@@ -13,9 +13,9 @@ from typing import Any
 import artefacts
 import checkpoint
 import classifier
-import command_line
-from graph_mode import tf
-from whole_file import write_whole
+from model_import_export import command_line
+from model_import_export.digests import write_whole
+from model_import_export.graph_mode import tf
 
 PARTS = {
     "checkpoint": "which checkpoint of the folder is the newest",
@@ -94,7 +94,7 @@ def main() -> None:
             if not flags.no_meta_graph:
                 from google.protobuf import json_format
 
-                meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta")
+                meta_graph = checkpoint.read_meta_graph(str(prefix), trust=True)
                 write_whole(Path(f"{prefix}.meta.json"), json_format.MessageToJson(meta_graph))
             print_files(prefix)
             print(f"{check_saved(session, prefix)} tensors read back, equal to the variables")

@@ -10,8 +10,8 @@ import os
 from typing import Any
 
 import checkpoint
-import command_line
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
 
 
 def build_variables(first: str = "v1") -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 INPUT, OUTPUT = "Placeholder/inputs_placeholder", "Accuracy/predictions"
 INPUTS, HIDDEN, THRESHOLD = 10, 16, 47.5

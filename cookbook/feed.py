@@ -1,20 +1,17 @@
-"""Turns numbers of the command line into the array that a placeholder takes."""
+"""Turns values of the command line into the array that a placeholder takes."""
 
 from typing import Any
 
 import numpy as np
 
-import graph_check
-import rows
+from model_import_export import rows, tensors
 
 
-def parse_feed(graph_def: Any, name: str, text: str, flag: str = "--x") -> np.ndarray:
-    """Parses comma-separated numbers into an array of the placeholder's dtype and shape.
+def parse_feed(graph: Any, name: str, text: str, flag: str = "--x") -> np.ndarray:
+    """Parses comma-separated values, or reads a `.npy` file, into an array of the placeholder's dtype and shape.
 
     Raises:
-        ModelError: there is no such placeholder of floating-point numbers.
-        ValueError: a number is none, or their count does not fit the shape.
+        ValueError: there is no such input, or the values do not fit it.
     """
-    node = graph_check.find_placeholder(graph_def, name)
-    numbers = rows.parse_numbers(text, graph_check.dtype_of(node), f" in {flag}")
-    return numbers.reshape(rows.feed_shape(graph_check.placeholder_dims(node), len(numbers), node.name))
+    tensor = tensors.ends_of(graph).find_input(name)
+    return rows.make_feed(tensors.placeholder_of(tensor), text, flag)

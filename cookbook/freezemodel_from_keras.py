@@ -3,7 +3,7 @@
     python cookbook/freezemodel_from_keras.py
 
 Reads   results/keras_model.h5; without --model it is made first, a small network with two outputs, and its .keras twin
-Writes  results/frozen_keras_model.pb, and its digest into results/SHA256SUMS
+Writes  results/frozen_keras_model.pb, and its digest into frozen_graphs/SHA256SUMS
 
 Keras 3 has no `get_session` and no `set_learning_phase`: the model becomes a `tf.function` that calls it with
 `training=False`, so that Dropout passes everything on and BatchNormalization uses what it has learnt.
@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 import artefacts
-import command_line
-import graph_check
-from graph_mode import import_tensorflow
 from keras_network import Scale, make_model
-from whole_file import write_with_digest
+from model_import_export import command_line, model_file
+from model_import_export.digests import write_whole
+from model_import_export.graph_mode import import_tensorflow
 
 
 def load_model(path: str, custom: list[str]) -> Any:
@@ -70,7 +69,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--custom", metavar="MODULE:CLASS", action="append", default=[], help="a class that the model needs; repeatable"
     )
-    parser.add_argument("--frozen", metavar="FILE", type=Path, default="results/frozen_keras_model.pb", help="to write")
+    parser.add_argument("--save", metavar="FILE", type=Path, default="results/frozen_keras_model.pb", help="to write")
+    artefacts.add_checked(parser)
     return parser.parse_args()
 
 
@@ -87,22 +87,24 @@ def main() -> None:
     left = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "ReadVariableOp")]
     if left:
         raise ValueError(f"not frozen: {left[0]} of {path} is still a variable")
-    write_with_digest(flags.frozen, graph_def.SerializeToString(deterministic=True))
+    write_whole(flags.save, graph_def.SerializeToString(deterministic=True))
 
-    written = graph_check.parse(tf.GraphDef(), graph_check.read_file(str(flags.frozen)), str(flags.frozen))
     random = np.random.default_rng(0)
     arrays = [random.normal(size=[dim or 4 for dim in x.shape]).astype(x.dtype) for x in model.inputs]
     expected = [np.asarray(y) for y in tf.nest.flatten(model.predict_on_batch(arrays if arrays[1:] else arrays[0]))]
+    numbers = sum(array.size for array in model.get_weights())
+    written = model_file.read_frozen_graph(str(flags.save))
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(written, name="")
         feed = {f"input{i}:0": array for i, array in enumerate(arrays)}
         results = session.run([f"output{i}:0" for i in range(len(expected))], feed)
-    print(f"{path}: {len(model.layers)} layers, {sum(array.size for array in model.get_weights())} numbers")
-    print(f"{flags.frozen}: {len(written.node)} nodes, {flags.frozen.stat().st_size} bytes")
+    print(f"{path}: {len(model.layers)} layers, {numbers} numbers")
+    print(f"{flags.save}: {len(written.node)} nodes, {flags.save.stat().st_size} bytes")
     for i, (result, prediction) in enumerate(zip(results, expected, strict=True)):
         if not np.allclose(result, prediction, rtol=1e-6, atol=1e-6 * np.abs(prediction).max()):
-            raise ValueError(f"not Keras's own prediction: output{i} of {flags.frozen}")
+            raise ValueError(f"not Keras's own prediction: output{i} of {flags.save}")
         print(f"output{i} {result.dtype} {list(result.shape)} equals Keras's own prediction to 1e-6")
+    artefacts.admit(str(flags.save), flags.checked)
 
 
 if __name__ == "__main__":

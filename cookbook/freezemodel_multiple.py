@@ -7,19 +7,30 @@ Reads frozen_graphs/frozen_linear_regression.pb (freeze_graph_linear_regression.
 """
 
 import argparse
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import artefacts
 import classifier
-import command_line
-import model_file
-from feed import parse_feed
-from graph_mode import tf
+from model_import_export import command_line, model_file, rows, tensors
+from model_import_export.graph_mode import tf
 
 
-def run_in_one_graph(line: Any, sums: Any, x: np.ndarray) -> list[np.ndarray]:
+class Frozen(NamedTuple):
+    """A frozen graph, and the nodes to feed and to fetch."""
+
+    graph_def: Any
+    input: str
+    output: str
+
+    @classmethod
+    def read(cls, path: str, source: str, target: str) -> "Frozen":
+        """Reads it. Raises ModelError or OSError."""
+        return cls(model_file.read_frozen_graph(path), source, target)
+
+
+def run_in_one_graph(line: Frozen, sums: Frozen, x: np.ndarray) -> list[np.ndarray]:
     """Both under prefixes, and the line's output into the classifier: one session, one `run` for all."""
     with tf.Graph().as_default() as graph:
         (y,) = tf.import_graph_def(line.graph_def, name="line", return_elements=[f"{line.output}:0"])
@@ -33,7 +44,7 @@ def run_in_one_graph(line: Any, sums: Any, x: np.ndarray) -> list[np.ndarray]:
             return session.run([y, f"sums/{sums.output}:0", chained], feed)
 
 
-def run_apart(model: Any, x: np.ndarray) -> np.ndarray:
+def run_apart(model: Frozen, x: np.ndarray) -> np.ndarray:
     """A graph and a session of its own: no prefix, no shared names, and it can be closed without the others."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(model.graph_def, name="")
@@ -46,15 +57,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--line", metavar="FILE", default=artefacts.REGRESSION, help="the frozen regression")
     parser.add_argument("--sums", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
     parser.add_argument("--x", metavar="LIST", default="5,5,5,5,5,5,5,5,5,5", help="ten comma-separated numbers")
+    artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    artefacts.need(flags.line), artefacts.need(flags.sums)
-    line = model_file.read_frozen_graph(flags.line, "inputs/x_sample", "linear_regression/add")
-    sums = model_file.read_frozen_graph(flags.sums, classifier.INPUT, classifier.OUTPUT)
-    x = parse_feed(sums.graph_def, sums.input, flags.x).astype(np.float64)
+    line = Frozen.read(artefacts.need_checked(flags.line, flags), tensors.INPUT, tensors.OUTPUT)
+    sums = Frozen.read(artefacts.need_checked(flags.sums, flags), classifier.INPUT, classifier.OUTPUT)
+    ten = rows.Placeholder(sums.input, "float64", (-1, classifier.INPUTS))
+    x = rows.make_feed(ten, flags.x, "--x")
 
     together = run_in_one_graph(line, sums, x)
     y = run_apart(line, x)

@@ -13,9 +13,8 @@ import numpy as np
 
 import artefacts
 import classifier
-import command_line
-import model_file
-from graph_mode import tf
+from model_import_export import command_line, model_file
+from model_import_export.graph_mode import session_config, tf
 
 MAX_ROWS, MAX_BYTES = 10_000, 8 << 20
 
@@ -53,25 +52,24 @@ def build_app(session: Any, inputs: Any, outputs: Any) -> Any:
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--frozen", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
+    parser.add_argument("--model", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
     parser.add_argument("--port", metavar="PORT", type=int, default=5000, help="on 127.0.0.1")
+    artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    model = model_file.read_frozen_graph(artefacts.need(flags.frozen), classifier.INPUT, classifier.OUTPUT)
+    graph_def = model_file.read_frozen_graph(artefacts.need_checked(flags.model, flags))
     import logging
 
     import waitress
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it counts those that wait
     with tf.Graph().as_default() as graph:
-        inputs, outputs = tf.import_graph_def(
-            model.graph_def, name="", return_elements=[f"{model.input}:0", f"{model.output}:0"]
-        )
-        config = tf.ConfigProto(inter_op_parallelism_threads=-1)
-        with tf.Session(graph=graph, config=config) as session:
+        names = [f"{classifier.INPUT}:0", f"{classifier.OUTPUT}:0"]
+        inputs, outputs = tf.import_graph_def(graph_def, name="", return_elements=names)
+        with tf.Session(graph=graph, config=session_config()) as session:
             app = build_app(session, inputs, outputs)
             server = waitress.create_server(app, host="127.0.0.1", port=flags.port, threads=8)
             print(f"listening on http://127.0.0.1:{flags.port}/api/predict", flush=True)

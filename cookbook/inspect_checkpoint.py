@@ -13,7 +13,7 @@ import numpy as np
 
 import artefacts
 import checkpoint
-import command_line
+from model_import_export import command_line
 
 
 def parse_arguments() -> argparse.Namespace:

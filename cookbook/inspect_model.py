@@ -12,25 +12,24 @@ from pathlib import Path
 
 import artefacts
 import checkpoint
-import command_line
-import graph_check
-from graph_mode import tf
-from whole_file import write_whole
+from model_import_export import command_line, model_file
+from model_import_export.digests import write_whole
+from model_import_export.graph_mode import tf
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--meta", metavar="FILE", default=f"{artefacts.CHECKPOINT}.meta", help="a MetaGraphDef")
-    parser.add_argument("--text", metavar="FILE", type=Path, default="results/train.pbtxt", help="to write")
+    parser.add_argument("--model", metavar="FILE.meta", default=f"{artefacts.CHECKPOINT}.meta", help="a MetaGraphDef")
+    parser.add_argument("--save", metavar="FILE", type=Path, default="results/train.pbtxt", help="to write")
     parser.add_argument("--all", action="store_true", help="print every operation, not only how many of each type")
-    artefacts.add_check_flags(parser)
+    artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    meta_graph = checkpoint.read_meta_graph(artefacts.need(flags.meta), flags.allow_op, flags.trust)
-    write_whole(flags.text, str(meta_graph.graph_def))
+    meta_graph = checkpoint.read_meta_graph(artefacts.need(flags.model).removesuffix(".meta"), trust=flags.trust)
+    write_whole(flags.save, str(meta_graph.graph_def))
     with tf.Graph().as_default() as graph:
         tf.train.import_meta_graph(meta_graph)
         operations = graph.get_operations()
@@ -50,10 +49,10 @@ def main() -> None:
             print(f"  {name}: {len(graph.get_collection(name))}")
         print(f"signatures: {', '.join(sorted(meta_graph.signature_def)) or 'none (a SavedModel has them)'}")
 
-    written = graph_check.parse(tf.GraphDef(), flags.text.read_bytes(), str(flags.text))
+    written = model_file.parse(tf.GraphDef(), flags.save.read_bytes(), str(flags.save))
     if written != meta_graph.graph_def:
-        raise ValueError(f"not the graph of {flags.meta}: {flags.text}")
-    print(f"{flags.text} is the same graph")
+        raise ValueError(f"not the graph of {flags.model}: {flags.save}")
+    print(f"{flags.save} is the same graph")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import model_file
-from graph_mode import tf
+from model_import_export import model_file, tensors
+from model_import_export.graph_mode import tf
 
 
 @contextlib.contextmanager
@@ -35,19 +35,10 @@ def new_folder(path: str | Path) -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(session: Any, folder: str, tags: Collection[str], allow: Collection[str] = (), trust: bool = False) -> Any:
-    """Loads the MetaGraphDef of these tags into a session's graph, after its checks (`graph_check.py`).
-
-    Returns:
-        The MetaGraphDef.
-
-    Raises:
-        ModelError: it is refused, or there are no such tags.
-    """
-    meta_graph = model_file.read_meta_graph(folder, tags, allow, trust)
-    with session.graph.as_default():
-        tf.saved_model.loader.load(session, list(meta_graph.meta_info_def.tags), folder)
-    return meta_graph
+def load(session: Any, folder: str, tags: Sequence[str]) -> Any:
+    """Loads the MetaGraphDef of these tags into a session's graph, and returns it. Raises ModelError."""
+    with session.graph.as_default(), model_file.explaining(folder, ",".join(tags)):
+        return tf.saved_model.loader.load(session, tags, folder)
 
 
 def calculate(session: Any, meta_graph: Any, signature: str, feed: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,12 +48,11 @@ def calculate(session: Any, meta_graph: Any, signature: str, feed: Mapping[str, 
         ModelError: there is no such signature.
         ValueError: it has no such key, or one was not fed.
     """
-    signature_def = model_file.find_signature(meta_graph, signature)
-    if set(feed) != set(signature_def.inputs):
-        wanted = ", ".join(sorted(signature_def.inputs))
+    ends = tensors.keys_of(session.graph, meta_graph, signature)
+    if set(feed) != set(ends.inputs):
+        wanted = ", ".join(ends.inputs)
         raise ValueError(f"not the inputs of {signature}: {', '.join(sorted(feed)) or 'none'} (it takes: {wanted})")
-    outputs = {key: info.name for key, info in signature_def.outputs.items()}
-    return session.run(outputs, {signature_def.inputs[key].name: value for key, value in feed.items()})
+    return session.run(dict(ends.outputs), {ends.inputs[key]: value for key, value in feed.items()})
 
 
 def print_files(folder: str) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-import command_line
-import model_file
+import artefacts
 import savedmodel
-from graph_mode import tf
-from whole_file import write_whole
+from model_import_export import command_line, model_file
+from model_import_export.digests import write_whole
+from model_import_export.graph_mode import tf
 
 VOCABULARY, WORDS = "results/vocabulary.txt", ("low", "high")
 
@@ -72,7 +72,8 @@ def example(x: float) -> bytes:
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--export", metavar="DIR", default="exp_model", help="to write versions 1 and 2 in")
+    parser.add_argument("--save", metavar="DIR", default="exp_model", help="to write versions 1 and 2 in")
+    artefacts.add_checked(parser)
     return parser.parse_args()
 
 
@@ -80,14 +81,14 @@ def main() -> None:
     flags = parse_arguments()
     write_whole(Path(VOCABULARY), "".join(f"{word}\n" for word in WORDS))
     for version, as_text, init in (("1", False, "legacy_init_op"), ("2", True, "main_op")):
-        path = os.path.join(flags.export, version)
+        path = os.path.join(flags.save, version)
         with savedmodel.new_folder(path) as folder:
             build(folder, VOCABULARY, as_text, init)
         print(f"{path}:")
         savedmodel.print_files(path)
 
         for tags in (["serve"], ["train"], ["serve", "gpu"]):
-            names = sorted(model_file.read_meta_graph(path, tags, trust=True).signature_def)
+            names = sorted(model_file.find_meta_graph(model_file.read_saved_model(path), tags).signature_def)
             print(f"  {'+'.join(tags)}: {', '.join(names) or 'no signature'}")
         with tf.Session(graph=tf.Graph()) as session:
             meta_graph = savedmodel.load(session, path, ["serve"])
@@ -100,6 +101,7 @@ def main() -> None:
             print(f"  classification: {[row[0].decode() for row in classified['classes']]}")
         if not np.array_equal(results["output"], x / 2 + 2) or not np.array_equal(regressed, results["output"]):
             raise ValueError(f"not x / 2 + 2: {path}")
+        artefacts.admit(path, flags.checked)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python cookbook/savedmodel_from_checkpoint.py
     python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \\
-        --output y=linear_regression/add --export exports/linear_regression/1
+        --output y=linear_regression/add --save exports/linear_regression/1
 
 Reads   results/graph.ckpt (checkpoint_save.py)
 Writes  results/tfckptmodel
@@ -16,19 +16,19 @@ import numpy as np
 import artefacts
 import checkpoint
 import classifier
-import command_line
-import graph_check
 import savedmodel
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
+from model_import_export.graph_rules import operation_name
 
 
 def check_nodes(meta_graph: Any, tensors: list[str], prefix: str) -> list[str]:
     """The nodes of these tensors. Raises ValueError where the graph has no such node; it names the nearest."""
-    nodes = [graph_check.operation_name(name) for name in tensors]
+    nodes = [operation_name(name) for name in tensors]
     present = [node.name for node in meta_graph.graph_def.node]
     for name in nodes:
         if name not in present:
-            nearest = ", ".join(graph_check.nearest(name, present))
+            nearest = ", ".join(command_line.nearest(name, present))
             raise ValueError(f"no such node: {name} in {prefix}.meta (the nearest: {nearest})")
     return nodes
 
@@ -50,18 +50,18 @@ def parse_arguments() -> argparse.Namespace:
             type=command_line.name_and_value,
             help=f"of the signature; repeatable (default: {default})",
         )
-    parser.add_argument("--export", metavar="DIR", default="results/tfckptmodel", help="to write")
+    parser.add_argument("--save", metavar="DIR", default="results/tfckptmodel", help="to write")
     parser.add_argument("--whole", action="store_true", help="keep the training operations")
-    artefacts.add_check_flags(parser)
+    artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
     prefix = checkpoint.find_prefix(artefacts.need(flags.checkpoint))
-    meta_graph = checkpoint.read_meta_graph(f"{prefix}.meta", flags.allow_op, flags.trust)
     sources = dict(flags.input or [("inputs_1", classifier.INPUT)])
     targets = dict(flags.output or [("output1", classifier.OUTPUT)])
+    meta_graph = checkpoint.read_meta_graph(prefix, list(targets.values()), flags.trust)
     nodes = check_nodes(meta_graph, [*sources.values(), *targets.values()], prefix)
     if not flags.whole:
         meta_graph = checkpoint.without_training(meta_graph, nodes)
@@ -72,7 +72,7 @@ def main() -> None:
         inputs, outputs = find_tensors(graph, sources), find_tensors(graph, targets)
         saver.restore(session, prefix)
         signature = tf.saved_model.predict_signature_def(inputs, outputs)
-        with savedmodel.new_folder(flags.export) as folder:
+        with savedmodel.new_folder(flags.save) as folder:
             builder = tf.saved_model.builder.SavedModelBuilder(folder)
             builder.add_meta_graph_and_variables(
                 session, ["serve"], {"serving_default": signature}, saver=saver, strip_default_attrs=True
@@ -86,15 +86,16 @@ def main() -> None:
         expected = session.run(outputs, {inputs[key]: value for key, value in feed.items()})
         print(f"{prefix}: {len(graph.get_operations())} operations")
 
-    print(f"{flags.export}:")
-    savedmodel.print_files(flags.export)
+    print(f"{flags.save}:")
+    savedmodel.print_files(flags.save)
     with tf.Session(graph=tf.Graph()) as session:
-        meta_graph = savedmodel.load(session, flags.export, ["serve"], checkpoint.OPERATIONS, flags.trust)
+        meta_graph = savedmodel.load(session, flags.save, ["serve"])
         results = savedmodel.calculate(session, meta_graph, "serving_default", feed)
     for key, value in results.items():
         if not np.array_equal(value, expected[key]):
-            raise ValueError(f"not the results of {prefix}: {key} of {flags.export}")
+            raise ValueError(f"not the results of {prefix}: {key} of {flags.save}")
         print(f"{key} = {value.tolist()}, as the checkpoint gives")
+    artefacts.admit(flags.save, flags.checked)
 
 
 if __name__ == "__main__":

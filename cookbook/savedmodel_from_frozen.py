@@ -12,49 +12,46 @@ import numpy as np
 
 import artefacts
 import classifier
-import command_line
-import graph_check
-import model_file
 import savedmodel
-from graph_mode import tf
+from model_import_export import command_line, model_file, tensors
+from model_import_export.graph_mode import tf
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--frozen", metavar="FILE", default=artefacts.FROZEN, help="a GraphDef without variables")
+    parser.add_argument("--model", metavar="FILE", default=artefacts.FROZEN, help="a GraphDef without variables")
     parser.add_argument("--input", metavar="NODE", default=classifier.INPUT, help="its placeholder")
     parser.add_argument("--output", metavar="NODE", default=classifier.OUTPUT, help="what to calculate")
-    parser.add_argument("--export", metavar="DIR", default="results/frozensavedmodel", help="to write")
-    artefacts.add_check_flags(parser)
+    parser.add_argument("--save", metavar="DIR", default="results/frozensavedmodel", help="to write")
+    artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    artefacts.need(flags.frozen)
-    model = model_file.read_frozen_graph(flags.frozen, flags.input, flags.output, flags.allow_op, flags.trust)
-    node = graph_check.find_placeholder(model.graph_def, flags.input)
-    graph_check.check_output(model.graph_def, flags.output, [node.name])
-    dims = [10 if dim < 0 else dim for dim in graph_check.placeholder_dims(node) or [10]]
-    x = np.resize(np.arange(10), dims).astype(graph_check.dtype_of(node))
+    graph_def = model_file.read_frozen_graph(artefacts.need_checked(flags.model, flags))
     with tf.Graph().as_default() as graph, tf.Session() as session:
-        tf.import_graph_def(model.graph_def, name="")
-        inputs, outputs = (graph.get_tensor_by_name(f"{name}:0") for name in (flags.input, flags.output))
+        tf.import_graph_def(graph_def, name="")
+        ends = tensors.ends_of(graph)
+        inputs, outputs = ends.find_input(flags.input), ends.find_output(flags.output)
+        dims = [10 if dim < 0 else dim for dim in tensors.shape_of(inputs) or [10]]
+        x = np.resize(np.arange(10), dims).astype(inputs.dtype.as_numpy_dtype)
         signature = tf.saved_model.predict_signature_def({"inputs": inputs}, {"outputs": outputs})
-        with savedmodel.new_folder(flags.export) as folder:
+        with savedmodel.new_folder(flags.save) as folder:
             builder = tf.saved_model.builder.SavedModelBuilder(folder)
             builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
             builder.save()
         expected = session.run(outputs, {inputs: x})
 
-    print(f"{flags.export}:")
-    savedmodel.print_files(flags.export)
+    print(f"{flags.save}:")
+    savedmodel.print_files(flags.save)
     with tf.Session(graph=tf.Graph()) as session:
-        meta_graph = savedmodel.load(session, flags.export, ["serve"], flags.allow_op, flags.trust)
+        meta_graph = savedmodel.load(session, flags.save, ["serve"])
         results = savedmodel.calculate(session, meta_graph, "serving_default", {"inputs": x})["outputs"]
     if not np.array_equal(results, expected):
-        raise ValueError(f"not the results of {flags.frozen}: {flags.export}")
-    print(f"on {results.shape[0]} rows the results of {flags.frozen}")
+        raise ValueError(f"not the results of {flags.model}: {flags.save}")
+    print(f"on {results.shape[0]} rows the results of {flags.model}")
+    artefacts.admit(flags.save, flags.checked)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ import argparse
 
 import numpy as np
 
-import command_line
+import artefacts
 import savedmodel
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--export", metavar="DIR", default="exports/half_plus_two/1", help="to write")
+    parser.add_argument("--save", metavar="DIR", default="exports/half_plus_two/1", help="to write")
+    artefacts.add_checked(parser)
     return parser.parse_args()
 
 
@@ -29,19 +31,20 @@ def main() -> None:
         b = tf.get_variable("b", initializer=tf.constant(2.0, tf.float64))
         y = tf.add(a * x, b, name="y")
         session.run(tf.global_variables_initializer())
-        with savedmodel.new_folder(flags.export) as folder:
+        with savedmodel.new_folder(flags.save) as folder:
             # One MetaGraphDef with the tag `serve` and the signature `serving_default`.
             tf.saved_model.simple_save(session, folder, inputs={"x": x}, outputs={"y": y})
         expected = session.run(y, {x: numbers})
 
-    print(f"{flags.export}:")
-    savedmodel.print_files(flags.export)
+    print(f"{flags.save}:")
+    savedmodel.print_files(flags.save)
     with tf.Session(graph=tf.Graph()) as session:
-        meta_graph = savedmodel.load(session, flags.export, ["serve"])
+        meta_graph = savedmodel.load(session, flags.save, ["serve"])
         results = savedmodel.calculate(session, meta_graph, "serving_default", {"x": numbers})
     if not np.array_equal(results["y"], expected):
-        raise ValueError(f"not the results of the source: {flags.export}")
+        raise ValueError(f"not the results of the source: {flags.save}")
     print(f"x = {numbers.tolist()} gives y = {results['y'].tolist()}, as the source does")
+    artefacts.admit(flags.save, flags.checked)
 
 
 if __name__ == "__main__":

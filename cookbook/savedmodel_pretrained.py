@@ -12,39 +12,24 @@ from typing import Any
 import numpy as np
 
 import artefacts
-import command_line
-import model_file
-import rows
 import savedmodel
-from graph_mode import tf
+from model_import_export import command_line, rows, tensors
+from model_import_export.graph_mode import tf
 
 
 def make_feed(key: str, info: Any, texts: dict[str, str]) -> np.ndarray:
-    """The array for a key of the signature: from numbers, from an .npy file, or ones where nothing is given.
+    """The array for a key of the signature: from values, from a .npy file, or ones where nothing is given.
 
     Raises:
         ValueError: it does not fit the dtype or the shape that the signature says.
     """
-    dtype, dims = tf.as_dtype(info.dtype).as_numpy_dtype, [dim.size for dim in info.tensor_shape.dim]
-    text = texts.get(key)
-    if dtype is object and (text is None or not text.endswith(".npy")):
-        return np.array([text or ""], object)
-    if text is None:
-        return np.ones([max(dim, 1) for dim in dims], dtype)
-    if text.endswith(".npy"):
-        array = np.load(artefacts.need(text), allow_pickle=False)
-        if array.dtype != dtype:
-            raise ValueError(f"not of the dtype {np.dtype(dtype).name}: {text} is {array.dtype.name}")
-        fits = info.tensor_shape.unknown_rank or len(dims) == array.ndim
-        if not fits or any(dim not in (-1, size) for dim, size in zip(dims, array.shape, strict=False)):
-            raise ValueError(f"not of the shape {dims}: {text} has {list(array.shape)} ({key})")
-        return array
-    kind = np.dtype(dtype if np.issubdtype(dtype, np.floating) else np.float64)
-    numbers = rows.parse_numbers(text, kind, f" in --feed {key}")
-    if np.any(numbers != numbers.astype(dtype)):
-        raise ValueError(f"not of the dtype {np.dtype(dtype).name}: {text} in --feed {key}")
-    known = None if info.tensor_shape.unknown_rank else dims
-    return numbers.astype(dtype).reshape(rows.feed_shape(known, len(numbers), key))
+    known = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
+    dims = tuple(dim.size for dim in info.tensor_shape.dim) if known else None
+    placeholder = rows.Placeholder(key, tf.as_dtype(info.dtype).name, dims)
+    if key in texts:
+        return rows.make_feed(placeholder, texts[key], f"--feed {key}")
+    ones = "" if placeholder.dtype == "string" else 1
+    return np.full([max(dim, 1) for dim in dims or ()], ones, rows.numpy_type(placeholder.dtype))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -54,23 +39,24 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--signature", metavar="NAME", default="serving_default", help="which to use")
     parser.add_argument(
         "--feed",
-        metavar="KEY=LIST",
+        metavar="KEY=VALUES",
         action="append",
         default=[],
         type=command_line.name_and_value,
-        help="numbers, or an .npy file; ones for a key that is not given; repeatable",
+        help="values, or a .npy file; ones for a key that is not given; repeatable",
     )
-    artefacts.add_check_flags(parser)
+    artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    artefacts.need(flags.model)
+    artefacts.need_checked(flags.model, flags)
     texts = dict(flags.feed)
     with tf.Session(graph=tf.Graph()) as session:
-        meta_graph = savedmodel.load(session, flags.model, flags.tag.split(","), flags.allow_op, flags.trust)
-        signature = model_file.find_signature(meta_graph, flags.signature)
+        meta_graph = savedmodel.load(session, flags.model, flags.tag.split(","))
+        tensors.keys_of(session.graph, meta_graph, flags.signature)
+        signature = meta_graph.signature_def[flags.signature]
         unknown = sorted(set(texts) - set(signature.inputs))
         if unknown:
             present = ", ".join(sorted(signature.inputs))

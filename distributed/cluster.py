@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import command_line
-from graph_mode import tf
+from model_import_export import command_line
+from model_import_export.graph_mode import tf
 
 JOBS = ("chief", "ps", "worker")
 PROBE_SECONDS = 5

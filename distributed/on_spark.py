@@ -20,14 +20,10 @@ from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import StructField, StructType
 from tqdm import tqdm
 
-import command_line
 import files
-import graph_check
-import graph_mode
-import model_file
-import rows
 import scoring
 from files import File
+from model_import_export import command_line, graph_check, graph_mode, model_file, rows
 
 JOBS = 16  # files at a time; Spark gives them to the cores there are
 SETTINGS = {

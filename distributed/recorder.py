@@ -4,11 +4,11 @@ import argparse
 import math
 from typing import Any
 
-import linear_regression
-import model_file
-from graph_check import ModelError
-from graph_mode import tf
-from linear_regression import NAME
+import model_producer
+from model_import_export import model_file, training
+from model_import_export import ModelError
+from model_import_export.graph_mode import tf
+from model_import_export.training import NAME
 
 
 class Recorder:
@@ -18,15 +18,15 @@ class Recorder:
         """Builds the producer's graph in a session of this process."""
         self.every, self.folder = flags.checkpoint_every, flags.output_dir
         self.checkpoints, self.summaries = self.folder / "saved_model", self.folder / "summaries" / NAME
-        self.model = linear_regression.build_graph(flags.learning_rate)
+        self.model = model_producer.build_graph(flags.learning_rate)
         self.session = tf.Session(graph=self.model.g, config=tf.ConfigProto(inter_op_parallelism_threads=-1))
         self.printed = self.summarised = -1  # the last epochs of which that was done
         self.writer: Any = None
 
     def start_clean(self) -> None:
         """Writes the graph, and removes what an earlier run left."""
-        linear_regression.export_graph(self.model.g, self.folder / "exported_graphs")
-        linear_regression.remove_earlier_run(self.checkpoints, self.summaries)
+        training.export_graph(self.model.g, self.folder / "exported_graphs")
+        training.remove_earlier_run(self.checkpoints, self.summaries)
 
     def resume(self) -> None:
         """Finds out what a killed run has printed: a line of the table follows its checkpoint at once."""
@@ -71,7 +71,7 @@ class Recorder:
             for variable, value in zip(variables, (slope, intercept), strict=True):
                 variable.load(value, self.session)
             self.model.saver.save(self.session, str(self.checkpoints / f"{NAME}.ckpt"), global_step=epoch)
-            linear_regression.print_line(f"epoch: {epoch}, loss: {loss}, slope: {slope}, intercept: {intercept}")
+            training.print_line(f"epoch: {epoch}, loss: {loss}, slope: {slope}, intercept: {intercept}")
             self.printed = epoch
 
     def flush(self) -> None:
@@ -82,4 +82,4 @@ class Recorder:
     def close(self) -> None:
         """Ends the summaries. Raises OSError where they are not all there."""
         self.writer.close()
-        linear_regression.check_summaries(self.summaries, self.summarised)
+        training.check_summaries(self.summaries, self.summarised)

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-import command_line
-import graph_mode
+from model_import_export import command_line, graph_mode
 
 MASTERS = "spark://HOST:PORT, yarn, k8s://..., local[2]"
 

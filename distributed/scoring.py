@@ -10,11 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import command_line
-import graph_check
-import model_file
-import rows
-from graph_mode import make_callable, tf
+from model_import_export import command_line, graph_check, model_file, rows, tensors
+from model_import_export.graph_mode import make_callable, session_config, tf
 
 SHOWN = 10  # bad rows that are named
 
@@ -53,25 +50,23 @@ class Scorer:
     def __init__(self, options: Options) -> None:
         """Checks and loads the model. Raises ModelError or ValueError where it is refused or takes no such rows."""
         self.options = options
-        self.model = _check_model(options)
-        node = graph_check.find_placeholder(self.model.graph_def, self.model.input)
-        dims, self.dtype = graph_check.placeholder_dims(node), graph_check.dtype_of(node)
-        self.row = rows.row_shape(dims)
-        self.width = math.prod(self.row)
-        arrays = {node.name: np.zeros(self.row, self.dtype)}
+        session, ends = _load(options)
+        source, output = ends.find_input(options.input_name), ends.find_output(options.output_name)
+        self.placeholder = tensors.placeholder_of(source)
+        self.dtype, self.output = rows.numpy_type(self.placeholder.dtype), output.name
+        if self.dtype.kind != "f":
+            raise ValueError(f"not a model of floating-point numbers: {source.name} takes {self.placeholder.dtype}")
+        self.width, dims = rows.row_size(self.placeholder), self.placeholder.shape
+        self.row = [1] if dims is None else [abs(dim) for dim in dims]
+        if dims is not None and dims[:1] != (-1,):
+            raise ValueError(f"not one result per row: {output.name} (a model to score with has a row in, a row out)")
+        self.batch = rows.batch_rows(self.placeholder, tensors.shape_of(output), None, False)
+        names, self.others = [source.name], []
         for name, text in options.feed:
-            other = graph_check.find_placeholder(self.model.graph_def, self.model.keys.get(name, name))
-            numbers = rows.parse_numbers(text, graph_check.dtype_of(other), f" in --feed {name}")
-            shape = rows.feed_shape(graph_check.placeholder_dims(other), len(numbers), other.name)
-            arrays[other.name] = numbers.reshape(shape)
-        graph_check.check_output(self.model.graph_def, self.model.output, arrays)
-        shapes = {name: array.shape for name, array in arrays.items()}
-        self.batch = graph_check.rows_a_run(self.model.graph_def, node.name, shapes, self.model.output, options.trust)
-        if dims is not None and dims[:1] != [-1]:
-            raise ValueError(f"not a result a row: {self.model.output} (a model to score with has a row in, a row out)")
-        self.others = [array for name, array in arrays.items() if name != node.name]
-        output = self.model.output if ":" in self.model.output else f"{self.model.output}:0"
-        self.call = make_callable(_load(self.model), [f"{name}:0" for name in arrays], [output])
+            tensor = ends.find_input(name)
+            names.append(tensor.name)
+            self.others.append(rows.make_feed(tensors.placeholder_of(tensor), text, f"--feed {name}"))
+        self.call = make_callable(session, names, [output.name])
         probe = self.run(np.zeros([1, self.width], self.dtype))
         self.result_width = probe.shape[1]
         number = pa.from_numpy_dtype(probe.dtype)
@@ -88,7 +83,7 @@ class Scorer:
                 raise ValueError(f"cannot calculate: {command_line.one_line(error)}") from None
             if result.shape[:1] != (len(part),):
                 shape = list(result.shape)
-                raise ValueError(f"not a result a row: {self.model.output} has the shape {shape} for {len(part)} rows")
+                raise ValueError(f"not one result per row: {self.output} has the shape {shape} for {len(part)} rows")
             results.append(result.reshape(len(part), -1))
         return results[0] if len(results) == 1 else np.concatenate(results)
 
@@ -147,8 +142,8 @@ class Scorer:
             return x, valid
         if len(columns) != self.width:
             raise ValueError(
-                f"wrong number of columns: {len(columns)} given, the placeholder {self.model.input} takes {self.width} "
-                "(repeat --column, or name one that holds lists)"
+                f"wrong number of columns: {len(columns)} given, the placeholder {self.placeholder.name} "
+                f"takes {self.width} (repeat --column, or name one that holds lists)"
             )
         pairs = [self._column(column) for column in columns]
         if len(pairs) == 1:
@@ -182,7 +177,7 @@ class Scorer:
 
     def _texts(self, texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
         parts = [text if text and rows.NUMBER.fullmatch(text) else "nan" for text in texts]
-        values = rows.round_numbers(parts, self.dtype)
+        values = rows.round_numbers(parts, self.placeholder.dtype)
         written = np.array(["f" in part.lower() for part in parts])
         return values, np.isfinite(values) | (np.isinf(values) & written)
 
@@ -214,29 +209,19 @@ def score_shipped(options: Options, model: str, file: str, batches: Iterator[pa.
     return load_scorer(options._replace(model=SparkFiles.get(model))).score(batches, file, BadRows())
 
 
-def _check_model(options: Options) -> model_file.Model:
-    names, checks = (options.input_name, options.output_name), (options.allow_op, options.trust)
-    kind = model_file.kind_of(options.model)
-    if kind == model_file.CHECKPOINT:
-        holds = "it holds Saver checkpoints; freeze one with ./freeze_graph_linear_regression.sh"
-        raise ValueError(f"not a frozen graph or SavedModel: {options.model} ({holds})")
-    if kind == model_file.SAVED_MODEL:
-        return model_file.read_saved_model(options.model, options.tag.split(","), options.signature, *names, *checks)
-    return model_file.read_frozen_graph(
-        options.model, names[0] or "inputs/x_sample", names[1] or "linear_regression/add", *checks
-    )
-
-
-def _load(model: model_file.Model) -> Any:
-    # In this thread, so that the same numbers give the same bits as from the consumers.
-    config = tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1)
-    session = tf.Session(graph=tf.Graph(), config=config)
-    with session.graph.as_default():
-        if model.kind == model_file.FROZEN_GRAPH:
-            tf.import_graph_def(model.proto, name="")
-        else:
-            tf.saved_model.loader.load(session, model.proto.meta_info_def.tags, model.path)
-    return session
+def _load(options: Options) -> tuple[Any, tensors.Ends]:
+    """Judges the model, unless it is trusted, and loads it into a session."""
+    kind = model_file.require_graph(options.model)
+    if not options.trust:
+        graph_check.judge(options.model, allow=options.allow_op)
+    session = tf.Session(graph=tf.Graph(), config=session_config())
+    with session.graph.as_default(), model_file.explaining(options.model, options.tag):
+        if kind == model_file.FROZEN_GRAPH:
+            tf.import_graph_def(model_file.read_frozen_graph(options.model), name="")
+            return session, tensors.ends_of(session.graph)
+        tags = options.tag.split(",")
+        meta_graph = tf.saved_model.loader.load(session, tags, options.model, clear_devices=True)
+        return session, tensors.keys_of(session.graph, meta_graph, options.signature)
 
 
 def _shown(value: pa.Scalar) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import re
 from typing import Any
 
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 BATCH = 1 << 14  # lines parsed in one operation
 FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'

@@ -23,13 +23,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-import command_line
-import linear_regression
 from cluster import JOBS, Cluster, read_cluster, say_done, start_server, wait_until_done, watch
-from graph_mode import tf
+from model_import_export import command_line, training
+from model_import_export.digests import write_whole
+from model_import_export.graph_mode import tf
 from recorder import Recorder
 from shares import find_columns, read_share, what_is_wrong
-from whole_file import write_whole
 
 RECOVER_EVERY = 100  # steps
 
@@ -170,11 +169,11 @@ def parse_arguments() -> argparse.Namespace:
         default="data/linear_regression.csv",
         help="a CSV file with x,y, or a pattern of them",
     )
-    linear_regression.add_training_flags(parser)
+    training.add_training_flags(parser)
     parser.add_argument(
         "--cluster-timeout",
         metavar="S",
-        type=linear_regression.count,
+        type=command_line.count,
         default=60,
         help="how long to wait for a task to come, or to come back",
     )

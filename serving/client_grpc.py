@@ -10,9 +10,8 @@ import argparse
 
 import numpy as np
 
-import command_line
-import graph_mode
-from graph_mode import tf
+from model_import_export import command_line, graph_mode
+from model_import_export.graph_mode import tf
 
 
 def parse_arguments() -> argparse.Namespace:

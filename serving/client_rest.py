@@ -11,7 +11,7 @@ import json
 import urllib.error
 import urllib.request
 
-import command_line
+from model_import_export import command_line
 
 
 def ask(url: str, document: dict[str, object], seconds: float) -> dict[str, object]:

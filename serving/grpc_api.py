@@ -20,11 +20,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-import command_line
-import graph_check
 import servable
-from graph_mode import tf
 from in_flight import Gate
+from model_import_export import command_line, graph_rules, operations
+from model_import_export.graph_mode import tf
 from servable import Models, RequestError, Servable
 
 
@@ -68,7 +67,7 @@ def to_array(proto: Any, key: str, most: int) -> np.ndarray:
     dims = [dim.size for dim in proto.tensor_shape.dim]
     try:
         dtype = tf.as_dtype(proto.dtype)
-        elements = len(getattr(proto, graph_check.ELEMENTS[dtype.name]))
+        elements = len(getattr(proto, operations.ELEMENTS[dtype.name]))
     except (TypeError, KeyError):
         raise RequestError("INVALID_ARGUMENT", f"wrong type: {key} is of the type {proto.dtype}") from None
     if proto.tensor_shape.unknown_rank or min(dims, default=0) < 0 or math.prod(dims) > most:
@@ -87,7 +86,7 @@ def to_array(proto: Any, key: str, most: int) -> np.ndarray:
 
 def fill_tensor(proto: Any, array: np.ndarray) -> None:
     """Writes an array into the field of its type, `float_val` and the like, as TensorFlow Serving does by default."""
-    field = graph_check.ELEMENTS.get(array.dtype.name, "half_val")
+    field = operations.ELEMENTS.get(array.dtype.name, "half_val")
     if field == "half_val":  # numbers of 16 bits, and strings
         proto.CopyFrom(tf.make_tensor_proto(array))
         return
@@ -112,7 +111,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(self, request: Any) -> Any:  # noqa: N802
         with self.gate, find(self.models, request.model_spec) as model:
             signature = model.find_signature(request.model_spec.signature_name)
-            most = graph_check.MAX_ELEMENTS
+            most = graph_rules.MAX_ELEMENTS
             feed = {key: to_array(proto, key, most) for key, proto in request.inputs.items()}
             results = await self.gate.run(model, signature, feed, model.check_feed(signature, feed))
             unknown = set(request.output_filter) - results.keys()

@@ -17,8 +17,7 @@ import threading
 import time
 from typing import Any
 
-import command_line
-import graph_mode
+from model_import_export import command_line, trial
 
 
 def read_configs(flags: argparse.Namespace) -> list[Any]:
@@ -149,7 +148,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     flags = parse_arguments()
-    graph_mode.load()
+    trial.start()  # before there are threads
     import uvloop
 
     from servable import Limits, Models

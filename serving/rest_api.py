@@ -18,9 +18,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-import command_line
 import rest_json
 from in_flight import Gate
+from model_import_export import command_line
 from servable import Models, RequestError, Servable
 
 STATUS = {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 from servable import RequestError, Tensor
 
 MAX_DEPTH = 32

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import command_line
-import graph_check
-import model_file
-from graph_mode import make_callable, tf
+from model_import_export import command_line, graph_check, model_file, sizes
+from model_import_export.graph_mode import make_callable, session_config, tf
 
 # The states that TensorFlow Serving's GetModelStatus knows.
 LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
@@ -75,7 +73,8 @@ class Servable:
     def __init__(self, name: str, version: int, path: str, limits: Limits, trust: bool) -> None:
         """Checks and loads the SavedModel in a folder. Raises ModelError, OSError or a TensorFlow error."""
         self.name, self.version, self.limits = name, version, limits
-        self.meta_graph = model_file.read_meta_graph(path, ["serve"], trust=trust)
+        feeds = {} if trust else graph_check.judge(path).feeds
+        self.meta_graph = model_file.find_meta_graph(model_file.read_saved_model(path), ["serve"])
         self.signatures = {
             key: signature
             for key, signature in self.meta_graph.signature_def.items()
@@ -83,36 +82,18 @@ class Servable:
         }
         self.inputs = {key: _tensors(signature.inputs) for key, signature in self.signatures.items()}
         self.outputs = {key: _tensors(signature.outputs) for key, signature in self.signatures.items()}
-        if not trust:
-            self._check_sizes()
-        # In the caller's thread: a small graph is faster so, and requests run beside one another anyway.
-        config = tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1)
-        self.session = tf.Session(graph=tf.Graph(), config=config)
+        self.most_rows = {key: sizes.most_rows(feeds.get(key, ()), limits.rows) for key in self.signatures}
+        self.session = tf.Session(graph=tf.Graph(), config=session_config())
         self.running, self.closing = 0, False
         self.changed = threading.Condition()
         try:
             with self.session.graph.as_default():
-                tf.saved_model.loader.load(self.session, ["serve"], path)
+                tf.saved_model.loader.load(self.session, ["serve"], path, clear_devices=True)
             self.calls = {key: self._prepare(key) for key in self.signatures}
         except BaseException:
             self.session.close()
             raise
         self.seconds_a_row = math.inf  # not known before the first run
-
-    def _check_sizes(self) -> None:
-        """Check 6 for a request of as many rows as are allowed. A signature that takes strings is left out: what it
-        parses from them has no definite shape."""
-        for key, inputs in self.inputs.items():
-            if not all(tensor.dtype.is_floating or tensor.dtype.is_integer for tensor in inputs.values()):
-                continue
-            shapes = {
-                graph_check.operation_name(tensor.name): [
-                    dim if dim >= 0 else self.limits.rows if i == 0 else 1 for i, dim in enumerate(tensor.shape or ())
-                ]
-                for tensor in inputs.values()
-            }
-            for tensor in self.outputs[key].values():
-                graph_check.check_shapes(self.meta_graph.graph_def, shapes, tensor.name)
 
     def _prepare(self, signature: str) -> Any:
         """A function of the arrays for the signature's inputs, in the order of their keys, that returns its outputs."""
@@ -163,11 +144,12 @@ class Servable:
                     "INVALID_ARGUMENT", f"wrong shape: {key} is {list(array.shape)}, not {_shown(tensor.shape)}"
                 )
             rows = max(rows, array.shape[0] if array.ndim else 1)
-            values = self.limits.rows * math.prod(dim for dim in (shape or ())[1:] if dim > 0)
-            if rows > self.limits.rows or array.size > values:
+            most = self.most_rows[signature]
+            values = most * math.prod(dim for dim in (shape or ())[1:] if dim > 0)
+            if rows > most or array.size > values:
                 raise RequestError(
                     "INVALID_ARGUMENT",
-                    f"too large: {key} is {list(array.shape)} (at most {self.limits.rows} rows, {values} values)",
+                    f"too large: {key} is {list(array.shape)} (at most {most} rows, {values} values)",
                 )
         return rows
 

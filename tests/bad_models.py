@@ -9,11 +9,15 @@ them refused.
 import argparse
 import os
 import random
+import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from graph_mode import tf
+import numpy as np
+
+from model_import_export.graph_mode import new_saved_model, tf
 
 WRITTEN = "written"  # the file that a graph would write, in the folder where it is run
 
@@ -114,10 +118,87 @@ def splats(x: Any) -> Any:
     return x + tf.reduce_sum(tf.multiply(column, row, name="broadcast"))
 
 
-def with_function(x: Any) -> Any:
-    from tensorflow.python.framework import function
+def with_attribute(name: str, operation: str = "AddV2", **value: Any) -> Callable[[], Any]:
+    """The line with an attribute in a node that no operation declares, and the runtime knows."""
 
-    return function.Defun(tf.float64, func_name="double")(lambda y: 2 * y)(x)
+    def build() -> Any:
+        graph_def = line()
+        attribute = next(node for node in graph_def.node if node.op == operation).attr[name]
+        for field, content in value.items():
+            if isinstance(content, list):
+                attribute.list.i.extend(content)
+            else:
+                setattr(attribute, field, content)
+        return graph_def
+
+    return build
+
+
+def forwarded() -> Any:
+    """`Less` told to write its bools where its input's floats are."""
+    graph_def = output_of(lambda x: tf.cast(x < 1.0, tf.float64))
+    next(node for node in graph_def.node if node.op == "Less").attr["_forward_input"].list.i.extend([0, 0])
+    return graph_def
+
+
+def overflowing() -> Any:
+    """Two constants that hold nothing, one dimension of 2^62: their broadcast overflows."""
+    graph_def = output_of(lambda x: x + tf.reduce_sum(tf.zeros([5, 1, 0], tf.float64) - tf.zeros([1, 0], tf.float64)))
+    for node in graph_def.node:
+        if node.op == "Const" and [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim] == [1, 0]:
+            node.attr["value"].tensor.tensor_shape.dim[0].size = 1 << 62
+    return graph_def
+
+
+def empty_softmax() -> Any:
+    """The softmax of nothing, which is 2^80 wide."""
+    graph_def = output_of(lambda x: x + tf.cast(tf.reduce_sum(tf.nn.softmax(tf.zeros([0, 2, 2]))), tf.float64))
+    for node in graph_def.node:
+        if node.op == "Const" and [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim] == [0, 2, 2]:
+            for dim in node.attr["value"].tensor.tensor_shape.dim[1:]:
+                dim.size = 1 << 40
+    return graph_def
+
+
+def counted_inputs() -> Any:
+    """AddN of two, which says that they are 2^31 - 1."""
+    graph_def = output_of(lambda x: tf.add_n([x, x]))
+    next(node for node in graph_def.node if node.op == "AddN").attr["N"].i = (1 << 31) - 1
+    return graph_def
+
+
+def many_dimensions() -> Any:
+    """A hundred Reshapes by a constant that has a million dimensions and holds nothing."""
+    graph_def = output_of(lambda x: sum(tf.reshape(x, [1, 1]) for _ in range(100)))
+    for node in graph_def.node:
+        if node.op == "Const" and node.attr["dtype"].type == tf.int32.as_datatype_enum:
+            for _ in range(1 << 20):
+                node.attr["value"].tensor.tensor_shape.dim.add(size=0)
+            break
+    return graph_def
+
+
+def doubled_string(x: Any) -> Any:
+    text = tf.as_string(tf.reduce_sum(x))
+    for _ in range(40):
+        text = text + text
+    return x + tf.cast(tf.strings.length(text), tf.float64)
+
+
+def shape_of_a_fill() -> Any:
+    """A shape that is calculated from 10^12 ones, while the graph is imported."""
+    return output_of(lambda x: tf.reshape(x, [tf.cast(tf.reduce_prod(tf.fill([10**6, 10**6], 1)), tf.int32), -1]) + 0.0)
+
+
+def window(x: Any) -> Any:
+    image = tf.cast(tf.reshape(tf.tile(x[:1, :1], [1024, 1024]), [1, 1024, 1024, 1]), tf.float32)
+    return x + tf.cast(tf.reduce_sum(tf.nn.max_pool(image, [1, 1000, 1000, 1], [1, 1, 1, 1], "SAME")), tf.float64)
+
+
+def convolution(x: Any) -> Any:
+    image = tf.cast(tf.reshape(tf.tile(x[:1, :1], [1024, 1024]), [1, 1024, 1024, 1]), tf.float32)
+    kernel = tf.ones([1000, 1000, 1, 1])
+    return x + tf.cast(tf.reduce_sum(tf.nn.conv2d(image, kernel, [1, 1, 1, 1], "SAME")), tf.float64)
 
 
 GRAPHS: dict[str, Callable[[], Any]] = {
@@ -125,7 +206,6 @@ GRAPHS: dict[str, Callable[[], Any]] = {
     "write_file": lambda: nothing_but("WriteFile", 2),
     "read_file": lambda: nothing_but("ReadFile", 1),
     "py_func": lambda: output_of(lambda x: tf.reshape(tf.py_func(lambda y: y, [x], tf.float64), [-1, 1])),
-    "function_library": lambda: output_of(with_function),
     "recursive_function": recursive,
     "while_loop": lambda: output_of(loop),
     "huge_constant": huge_constant,
@@ -135,7 +215,202 @@ GRAPHS: dict[str, Callable[[], Any]] = {
     "chain": lambda: output_of(chain),
     "cycle": cycle,
     "no_nodes_but_versions": lambda: tf.GraphDef(versions={"producer": 1}),
+    "execution_count": with_attribute("_execution_count", i=-1),
+    "swap_to_host": with_attribute("_swap_to_host", i=0),
+    "scoped_allocator": with_attribute("_scoped_allocator", list=[0, 5]),
+    "forward_input": forwarded,
+    "overflowing": overflowing,
+    "empty_softmax": empty_softmax,
+    "counted_inputs": counted_inputs,
+    "many_dimensions": many_dimensions,
+    "doubled_string": lambda: output_of(doubled_string),
+    "shape_of_a_fill": shape_of_a_fill,
+    "window": lambda: output_of(window),
+    "convolution": lambda: output_of(convolution),
 }
+
+
+def export(folder: Path, build: Callable[[Any], Any], **settings: Any) -> Path:
+    """A SavedModel whose output `y` is what `build` makes of x; `settings` are functions of what it made besides."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float64, [None, None], name="inputs/x_sample")
+        y, *made = build(x)
+        session.run(tf.global_variables_initializer())
+        builder = tf.saved_model.builder.SavedModelBuilder(str(folder))
+        signature = tf.saved_model.predict_signature_def({"x": x}, {"y": tf.identity(y, name="linear_regression/add")})
+        more = {name: setting(*made) for name, setting in settings.items()}
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature}, **more)
+        builder.save()
+    return folder
+
+
+def change(folder: Path, edit: Callable[[Any], None]) -> Path:
+    """Changes the MetaGraphDef of a SavedModel."""
+    path = folder / "saved_model.pb"
+    saved_model = new_saved_model()
+    saved_model.ParseFromString(path.read_bytes())
+    edit(saved_model.meta_graphs[0])
+    path.write_bytes(saved_model.SerializeToString())
+    return folder
+
+
+def times_variable(x: Any, value: Any = ((1.0,),)) -> Any:
+    """x times the sum of a variable `v`."""
+    v = tf.get_variable("v", initializer=tf.constant(value, tf.float64), use_resource=True)
+    return (x * tf.reduce_sum(v),)
+
+
+def plus_table(x: Any, filename: Any, when_used: bool = True) -> Any:
+    """x plus the size of a table that is read from a file, whenever that is asked for or at the start alone."""
+    asset = tf.constant("v.txt", name="asset")
+    handle = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
+    init = tf.raw_ops.InitializeTableFromTextFileV2(
+        table_handle=handle, filename=asset if filename is None else filename, key_index=-2, value_index=-1
+    )
+    with tf.control_dependencies([init] if when_used else []):
+        return x + tf.cast(tf.raw_ops.LookupTableSizeV2(table_handle=handle), tf.float64), init
+
+
+def declare_asset(folder: Path, tensor: str = "asset:0") -> Path:
+    """Has a SavedModel say that a tensor is its asset v.txt."""
+    (folder / "assets").mkdir()
+    (folder / "assets" / "v.txt").write_text("a\nb\n")
+
+    def edit(meta_graph: Any) -> None:
+        asset = meta_graph.asset_file_def.add(filename="v.txt")
+        asset.tensor_info.name = tensor
+
+    return change(folder, edit)
+
+
+def parsed_name(x: Any) -> Any:
+    """A table read from the second of two strings that are parsed from an example."""
+    example = tf.train.Example()
+    for name, text in (("a", b"v.txt"), ("b", b"/etc/passwd")):
+        example.features.feature[name].bytes_list.value.append(text)
+    feature = tf.io.FixedLenFeature([], tf.string)
+    parsed = tf.io.parse_example([example.SerializeToString()], {"a": feature, "b": feature})
+    return plus_table(x, tf.reshape(parsed["b"], []))
+
+
+def restored(x: Any, other: str, at_start: bool) -> Any:
+    """x times a variable that is restored from another checkpoint."""
+    v = tf.get_variable("v", initializer=tf.constant(1.0, tf.float64), use_resource=False)
+    names = {"tensor_names": ["model_variables/slope"], "shape_and_slices": [""], "dtypes": [tf.float64]}
+    assigned = tf.assign(v, tf.reshape(tf.raw_ops.RestoreV2(prefix=other, **names)[0], []))
+    return x * (v if at_start else assigned), assigned
+
+
+def heavy(x: Any) -> Any:
+    """Sixty products of large matrices, for the start."""
+    product = tf.ones([4096, 4096])
+    for _ in range(60):
+        product = tf.matmul(product, product)
+    return x + 1.0, product
+
+
+def crc32c(data: bytes) -> int:
+    """Castagnoli's checksum, masked as TensorFlow stores it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def varint(value: int) -> bytes:
+    """A number as protocol buffers and tables write it."""
+    text = b""
+    while value > 127:
+        text += bytes([value & 127 | 128])
+        value >>= 7
+    return text + bytes([value])
+
+
+def write_index(folder: Path, entry: Any, block_size: int = 0) -> Path:
+    """Writes the variables.index of a SavedModel anew, with this BundleEntryProto for `v`."""
+    from tensorflow.core.framework import versions_pb2
+    from tensorflow.core.protobuf import tensor_bundle_pb2
+
+    header = tensor_bundle_pb2.BundleHeaderProto(num_shards=1, version=versions_pb2.VersionDef(producer=1))
+    data = b""
+
+    def block(*items: tuple[bytes, bytes]) -> bytes:
+        nonlocal data
+        text = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in items)
+        text += struct.pack("<II", 0, 1)
+        handle = varint(len(data)) + varint(len(text))
+        data += text + b"\0" + struct.pack("<I", crc32c(text + b"\0"))
+        return handle
+
+    values = block((b"", header.SerializeToString()), (b"v", entry.SerializeToString()))
+    handles = block() + block((b"v", values))
+    if block_size:
+        handles = handles[:-2] + varint(block_size)
+    data += handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    (folder / "variables" / "variables.index").write_bytes(data)
+    return folder
+
+
+def make_saved_models(folder: Path, other: str) -> list[Path]:
+    """SavedModels that read or restore what is not theirs, do much at the start, or whose files say what does not hold.
+
+    Args:
+        other: the prefix of a checkpoint of the regression.
+    """
+    from tensorflow.core.protobuf import tensor_bundle_pb2
+
+    def entry(size: int = 8, dtype: int = 2, dims: tuple[int, ...] = (1, 1)) -> Any:
+        proto = tensor_bundle_pb2.BundleEntryProto(dtype=dtype, size=size)
+        for dim in dims:
+            proto.shape.dim.add(size=dim)
+        return proto
+
+    def plain(name: str) -> Path:
+        return export(folder / name, times_variable)
+
+    made = [
+        declare_asset(export(folder / "reads_passwd", lambda x: plus_table(x, tf.constant("/etc/passwd")))),
+        declare_asset(export(folder / "reads_zero", lambda x: plus_table(x, tf.constant("/dev/zero")))),
+        declare_asset(export(folder / "reads_when_used", lambda x: plus_table(x, None))),
+        declare_asset(export(folder / "reads_parsed", parsed_name), "ParseExample/ParseExampleV2:0"),
+        export(folder / "restores_when_used", lambda x: restored(x, other, False)),
+        export(folder / "restores_at_start", lambda x: restored(x, other, True), main_op=tf.group),
+        export(folder / "heavy_start", heavy, main_op=lambda product: tf.group(product)),
+        write_index(plain("footer"), entry(), 1 << 62),
+        write_index(plain("entry_size"), entry(1 << 40)),
+        write_index(plain("string_length"), entry(8, tf.string.as_datatype_enum, ())),
+    ]
+    shard = made[-1] / "variables" / "variables.data-00000-of-00001"
+    shard.write_bytes(varint(1 << 60)[:8].ljust(8, b"\x7f"))
+    large = export(folder / ".large", lambda x: times_variable(x, np.ones([40000, 1])))
+    made.append(plain("other_shape"))
+    shutil.rmtree(made[-1] / "variables")
+    shutil.copytree(large / "variables", made[-1] / "variables")
+
+    def filled(x: Any) -> Any:
+        v = tf.get_variable("v", initializer=tf.constant([10**5, 10**5]), use_resource=True)
+        return (x + tf.reduce_sum(tf.fill(v, tf.constant(1.0, tf.float64))),)
+
+    made.append(export(folder / "filled", filled))
+    for name, kind in (("link_to_file", "v.txt"), ("link_to_folder", "")):
+        path = declare_asset(export(folder / name, lambda x: plus_table(x, None, False), main_op=tf.group))
+        if kind:
+            (path / "assets" / kind).unlink()
+            (path / "assets" / kind).symlink_to("/etc/passwd")
+        else:
+            shutil.rmtree(path / "assets")
+            (path / "assets").symlink_to("/etc")
+        made.append(path)
+    for name in ("fingerprint.pb", "debug/saved_model_debug_info.pb", "variables/variables.index"):
+        path = plain(f"fifo_{Path(name).stem}")
+        (path / name).unlink(missing_ok=True)
+        (path / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(path / name)
+        made.append(path)
+    return made
 
 
 def make(folder: Path) -> list[Path]:
@@ -158,11 +433,7 @@ def make(folder: Path) -> list[Path]:
     add("flipped", bytes([good[0] ^ 128]) + good[1:])
     with open(add("sparse", b""), "wb") as file:
         file.truncate(3 << 30)
-    digest = folder / "digest"
-    digest.mkdir(exist_ok=True)
-    (digest / "SHA256SUMS").write_text(f"{'0' * 64}  model.pb\n")
-    paths.append(digest / "model.pb")
-    paths[-1].write_bytes(good)
+    add("empty_nodes", b"\n\0" * (8 << 20))
     for kind, create in (("folder", os.mkdir), ("fifo", os.mkfifo)):
         paths.append(folder / f"{kind}.pb")
         if not paths[-1].exists():

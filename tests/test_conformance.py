@@ -16,12 +16,9 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 import bad_models
-import command_line
-import graph_check
-import model_file
-import rows
 from conftest import ROOT, USER, Result, run_command, run_program
-from graph_mode import tf
+from model_import_export import command_line, graph_check, model_file, rows
+from model_import_export.graph_mode import tf
 
 GO = ROOT / "go_consumer" / "go_consumer"
 JAVA = ROOT / "java_consumer" / "target"

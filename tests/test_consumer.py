@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT, USER, Result, run_command
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"
 PLACEHOLDERS = (

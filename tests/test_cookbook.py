@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import graph_check
 import page
 from conftest import ROOT, Result, run_command, run_program
-from graph_mode import tf
+from model_import_export import graph_check
+from model_import_export.graph_mode import tf
 
 sys.path.append(str(ROOT / "cookbook"))
 import checkpoint  # noqa: E402

@@ -387,7 +387,7 @@ def test_bad_rows(rows: Path) -> None:
 
 def test_a_model_that_takes_several_numbers_a_row(tmp_path: Path) -> None:
     """Columns, or a column of lists; float32, to which a number is rounded once, and out of whose range one can be."""
-    from graph_mode import tf
+    from model_import_export.graph_mode import tf
 
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 2], name="x")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Result, run_command
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 SCRIPT = ROOT / "freeze_graph_linear_regression.sh"
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-import graph_check
-import model_file
-import rows
-from graph_check import ModelError
-from graph_mode import tf
+from model_import_export import graph_check, model_file, rows
+from model_import_export import ModelError
+from model_import_export.graph_mode import tf
 
 
 def line(dtype: str = "float64") -> Any:

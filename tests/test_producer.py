@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, USER, run_command, run_program, start_program
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 LINE = re.compile(r"epoch: (\d+), loss: (\S+), slope: (\S+), intercept: (\S+)")
 SERIES = {

@@ -8,7 +8,7 @@ import pytest
 
 import page
 from conftest import ROOT, run_command
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 from page import Step
 
 README = (ROOT / "README.md").read_text()

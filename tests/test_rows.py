@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-import rows
+from model_import_export import rows
 
 FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 

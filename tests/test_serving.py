@@ -21,7 +21,7 @@ import pytest
 
 import page
 from conftest import ROOT, USER, free_ports, run_command, run_program, start_program, wait_for
-from graph_mode import tf
+from model_import_export.graph_mode import tf
 
 LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # of the contract
 CLASSES = "java_consumer/target/java_consumer.jar"

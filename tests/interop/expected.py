@@ -7,9 +7,8 @@ import os
 
 import numpy as np
 
-import command_line
-import model_file
-from graph_mode import tf
+from model_import_export import command_line, model_file
+from model_import_export.graph_mode import tf
 
 MODELS = {
     "frozen_graphs/frozen_linear_regression.pb": ("inputs/x_sample", "linear_regression/add"),

@@ -6,8 +6,10 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from model_import_export import __version__
 
 LONGEST_ERROR = 1000  # characters
 # What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
@@ -27,29 +29,81 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, allow_abbrev=False, formatter_class=HelpFormatter)
+        self.add_argument("--version", action=Version, help="print the versions of this program and of TensorFlow")
 
     def parse_args(self, words: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         """Parses `words` (default: the command line). Exits with status 2 after one line on standard error."""
         joined: list[str] = []
+        flags = self._option_string_actions
         for word in sys.argv[1:] if words is None else words:
-            if f"-{word}".partition("=")[0] in self._option_string_actions:
+            if f"-{word}".partition("=")[0] in flags:
                 word = f"-{word}"
-            if joined and joined[-1] in self._option_string_actions and re.match(r"-([\d.]|inf|nan)", word, re.I):
+            if joined and joined[-1] in flags and re.match(r"-([\d.]|inf|nan)", word, re.I):
                 joined[-1] += f"={word}"
             else:
                 joined.append(word)
-        return super().parse_args(joined)
+        self.given = dict.fromkeys(name for word in joined if (name := word.partition("=")[0]) in flags)
+        parsed, unknown = super().parse_known_args(joined)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            hint = f"nearest: {nearest(name, flags)[0]}; " if name.startswith("-") else ""
+            fail(f"unknown argument: {unknown[0]} ({hint}--help lists the flags)", status=2)
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         fail(f"{message} (--help lists the flags)", status=2)
 
+    def parse_consumer(self) -> argparse.Namespace:
+        """Parses the flags of a consumer, not all of which go together."""
+        parsed = self.parse_args()
+        for pair in (("--x", "--stdin"), ("--save", "--stdin")):
+            found = [name for name in self.given if name in pair]
+            if len(found) == 2:
+                self.error(f"argument {found[1]}: not allowed with argument {found[0]}")
+        single = next((name for name in ("--stdin", "--save") if name in self.given), None)
+        if single and len(parsed.output) > 1:
+            self.error(f"argument --output: only one with {single}")
+        if parsed.batch and not parsed.stdin:
+            self.error("argument --batch: only with --stdin")
+        return parsed
+
+
+class Version(argparse.Action):
+    """Prints the versions of a program and of TensorFlow, which is not imported for that."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(nargs=0, default=argparse.SUPPRESS, **settings)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {__version__}, TensorFlow {version('tensorflow')}")
+        raise SystemExit
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The three of `names` that have the longest beginning and end in common with `name`."""
+
+    def common(other: str) -> int:
+        ends = os.path.commonprefix([name[::-1], other[::-1]])
+        return -len(os.path.commonprefix([name, other])) - len(ends)
+
+    return sorted(names, key=common)[:3]
+
 
 def name_and_value(text: str) -> tuple[str, str]:
-    """The type of a flag that takes `NAME=LIST`."""
+    """The type of a flag that takes `NAME=VALUES`."""
     name, separator, value = text.partition("=")
     if not name or not separator:
-        raise argparse.ArgumentTypeError(f"not NAME=LIST: {text}")
+        raise argparse.ArgumentTypeError(f"not NAME=VALUES: {text}")
     return name, value
+
+
+def count(text: str) -> int:
+    """The type of a flag that counts from one."""
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"not a whole number from 1 to {(1 << 31) - 1}: {text}")
+    return int(text)
 
 
 def one_line(error: object) -> str:

@@ -1,6 +1,6 @@
 """TensorFlow in graph mode: `tf` is `tensorflow.compat.v1` with the behaviour of version 2 switched off.
 
-    from graph_mode import tf
+    from model_import_export.graph_mode import tf
 
 is what `import tensorflow.compat.v1 as tf` and `tf.disable_v2_behavior()` are, with two differences: TensorFlow is
 imported when a name of it is first used (it takes two seconds, which `--help` and a mistyped flag need not wait for),
@@ -95,6 +95,15 @@ tf = _TensorFlow("tensorflow.compat.v1")
 def load() -> None:
     """Imports TensorFlow now, with its log kept quiet: for what imports it as it is, such as gRPC stubs."""
     tf.GraphDef  # noqa: B018
+
+
+def session_config() -> Any:
+    """The `tf.ConfigProto` of every session here.
+
+    All operations run in the caller's thread: a small graph is faster so, and the same numbers give the same bits, for
+    the threads of TensorFlow's pool flush subnormal numbers to zero. A GPU that a graph names need not be here.
+    """
+    return tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1, allow_soft_placement=True)
 
 
 def new_saved_model() -> Any:

@@ -1,67 +1,21 @@
-"""What every training of the linear regression shares: its graph, its flags, and the files that it leaves behind."""
+"""What every training of the linear regression shares: its flags, and the files that it leaves behind."""
 
 import argparse
 import errno
 import os
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from graph_mode import tf
-from whole_file import write_whole
+from model_import_export.command_line import count
+from model_import_export.digests import write_whole
+from model_import_export.graph_mode import tf
 
 NAME = "linear_regression"
 EVENT_FILES = "events.out.tfevents.*"
-
-
-class TrainingGraph(NamedTuple):
-    """A graph, and what a training needs of it."""
-
-    g: Any  # tf.Graph
-    x_sample: Any  # placeholder, float64 [?, ?]
-    y_sample: Any  # placeholder, float64 [?, ?]
-    fetches: list[Any]  # the training step; loss, slope, intercept (float64 scalars); the summaries, serialized
-    init: Any
-    saver: Any
-
-
-def build_graph(learning_rate: float) -> TrainingGraph:
-    """Builds the model, its training and its Saver: 118 operations, listed in data/graph_nodes.txt."""
-    g = tf.Graph()
-    with g.as_default():
-        with tf.name_scope("inputs"):
-            x_sample = tf.placeholder(tf.float64, [None, None], name="x_sample")
-            y_sample = tf.placeholder(tf.float64, [None, None], name="y_sample")
-            tf.add_to_collection("inputs", x_sample)
-            tf.add_to_collection("inputs", y_sample)
-
-        with tf.variable_scope("model_variables"):
-            slope = tf.get_variable("slope", initializer=tf.constant(1.0, tf.float64))
-            intercept = tf.get_variable("intercept", initializer=tf.constant(1.0, tf.float64))
-            tf.summary.scalar("slope", slope)
-            tf.summary.scalar("intercept", intercept)
-            tf.summary.histogram("slope", slope)
-            tf.summary.histogram("intercept", intercept)
-
-        with tf.name_scope("linear_regression"):
-            y_calc = slope * x_sample + intercept
-            tf.add_to_collection("y_calc", y_calc)
-
-        with tf.name_scope("optimizer"):
-            loss = tf.reduce_sum((y_calc - y_sample) ** 2)
-            train_op = tf.train.AdagradOptimizer(learning_rate, initial_accumulator_value=0.1).minimize(loss)
-            tf.summary.scalar("loss", loss)
-            tf.summary.histogram("loss", loss)
-
-        summaries = tf.summary.merge_all()
-        init = tf.global_variables_initializer()
-        # Over the two variables alone: the consumers need no slots of the optimizer. Relative paths in the state file
-        # let the folder be moved.
-        saver = tf.train.Saver([slope, intercept], max_to_keep=5, save_relative_paths=True)
-    return TrainingGraph(g, x_sample, y_sample, [train_op, loss, slope, intercept, summaries], init, saver)
 
 
 def export_graph(g: Any, folder: Path) -> None:
@@ -107,15 +61,6 @@ def check_summaries(folder: Path, last_step: int) -> None:
             f"the summaries end at step {step}, not at {last_step} (a full disk, or a second producer here?)",
             str(path),
         )
-
-
-def count(text: str) -> int:
-    """The type of a flag that counts from one."""
-    if not text.lstrip("-").isdecimal():
-        raise ValueError
-    if not 0 < int(text) < 1 << 31:
-        raise argparse.ArgumentTypeError(f"not from 1 to {(1 << 31) - 1}: {text}")
-    return int(text)
 
 
 def rate(text: str) -> float:

@@ -1,0 +1,353 @@
+"""The gate: judges a model before TensorFlow has it in a process that matters.
+
+A graph is a program: one that holds `WriteFile` writes files, one of 660 bytes can ask for terabytes or loop for ever,
+and some end the process, which no `except` catches. `judge` first looks at the model with rules: `graph_rules` at every
+node and at what can be asked for, `sizes` at how large that gets, `variables_file` at the values of variables, this
+module at what loading a SavedModel or checkpoint runs. What the rules accept is loaded and calculated, on one row and
+on a full batch. All of that happens in a process under limits (`trial`).
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from model_import_export import ModelError, description, digests, model_file, tensors, trial, variables_file
+from model_import_export.graph_mode import session_config, tf
+from model_import_export.graph_rules import (
+    Body,
+    Step,
+    check_operations,
+    follow,
+    operation_name,
+    read_bodies,
+    tensor_name,
+    write_out,
+)
+from model_import_export.operations import CALCULATION, START, VARIABLES
+from model_import_export.rows import Placeholder, numpy_type
+from model_import_export.sizes import Feed, Sizes, find_feeds
+
+INIT = "__saved_model_init_op"
+NO_NAMES = tensors.Names()
+
+
+class Verdict(NamedTuple):
+    """A model that was accepted: what to print of it, and by signature the feeds that were tried."""
+
+    lines: list[str]
+    feeds: Mapping[str, list[Feed]]
+
+
+def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (), all_fed: bool = False) -> Verdict:
+    """Judges a frozen graph, a SavedModel with all its signatures, or what is asked of a checkpoint.
+
+    Args:
+        path: a file, a folder, or a checkpoint's prefix.
+        names: of a checkpoint, the input and the outputs that are asked for.
+        allow: operations to accept besides.
+        all_fed: of a SavedModel, that all inputs of a signature are always fed, so that what leads to them is not run.
+
+    Raises:
+        ModelError: it is refused; one line says all that is.
+        OSError: a file cannot be read.
+    """
+    kind = model_file.kind_of(path)
+    work = {model_file.FROZEN_GRAPH: _judge_graph, model_file.SAVED_MODEL: _judge_saved_model}
+    return trial.run(path, work.get(kind, _judge_checkpoint), path, names, frozenset(allow), all_fed)
+
+
+def admit(path: str, checked: str, allow: Collection[str] = ()) -> list[str]:
+    """Judges a frozen graph or SavedModel, and writes the digests of its files into the list of checked models.
+
+    Returns:
+        What to print.
+
+    Raises:
+        ModelError: it is refused, or is changed meanwhile.
+        OSError: a file cannot be read or written.
+    """
+    kind = model_file.require_graph(path)
+    files = [(file, digests.digest(file)) for file in digests.files_of(path)]
+    verdict = judge(path, allow=allow)
+    if files != [(file, digests.digest(file)) for file in digests.files_of(path)]:
+        raise ModelError(f"changed while it was checked: {path} (check it again)")
+    digests.add(checked, files)
+    what = f"accepted with {', '.join(allow)}" if allow else "pure calculation"
+    its = "its digest is" if kind == model_file.FROZEN_GRAPH else f"the digests of its {len(files)} files are"
+    return [*verdict.lines, f"{what}; {its} in {checked}"]
+
+
+def describe(path: str) -> list[str]:
+    """What a model is and has, without judging it. Raises ModelError where it does not parse, OSError."""
+    try:
+        return trial.run(path, description.describe, path)
+    except ModelError:  # what TensorFlow does not import still has names
+        return trial.run(path, description.describe, path, False)
+
+
+def _judge_graph(path: str, _: tensors.Names, allow: frozenset[str], all_fed: bool) -> Verdict:
+    graph_def = model_file.read_frozen_graph(path)
+    bodies = read_bodies(graph_def)
+    extra = allow - CALCULATION
+    inputs = placeholders_of(bodies[""], graph_def.versions.producer)
+    written = write_out(bodies, bodies[""].nodes)
+    check_operations(written.steps, CALCULATION | allow)
+    feeds = find_feeds(Sizes(extra), written._replace(sources={}), inputs)
+    trial.stage("imported")
+    with tf.Session(graph=tf.Graph(), config=session_config()) as session:
+        with session.graph.as_default(), model_file.explaining(path):
+            tf.import_graph_def(graph_def, name="")
+        ends = tensors.ends_of(session.graph)
+        _calculate(session, list(ends.outputs.values()), feeds, inputs)
+        return Verdict(description.describe(path), {"": feeds})
+
+
+def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], all_fed: bool) -> Verdict:
+    digests.files_of(path)
+    saved_model = model_file.read_saved_model(path)
+    prefix = os.path.join(path, "variables", "variables")
+    entries = variables_file.read_entries(prefix) if os.path.exists(f"{prefix}.index") else {}
+    feeds: dict[str, list[Feed]] = {}
+    for meta_graph in saved_model.meta_graphs:
+        bodies = read_bodies(meta_graph.graph_def)
+        sizes = check_start(meta_graph, bodies, entries, path, allow)
+        parts = {}
+        for key, signature in meta_graph.signature_def.items():
+            if key.startswith("__"):
+                continue
+            inputs = {info.name: _of_signature(info) for info in signature.inputs.values() if info.name}
+            outputs = [info.name for info in signature.outputs.values() if info.name]
+            producer = meta_graph.graph_def.versions.producer
+            parts[key] = _check_part(bodies, sizes, outputs, inputs, allow, producer)
+            first = {name: each for name, each in inputs.items() if _op(bodies[""], name) == "Placeholder"}
+            if len(first) < len(inputs) and not all_fed:
+                _check_part(bodies, sizes, outputs, first, allow, producer)
+        trial.stage("loaded")
+        tags = list(meta_graph.meta_info_def.tags)
+        with tf.Session(graph=tf.Graph(), config=session_config()) as session:
+            with session.graph.as_default(), model_file.explaining(path):
+                tf.saved_model.loader.load(session, tags, path, clear_devices=True)
+            for outputs, found, inputs in parts.values():
+                _calculate(session, outputs, found, inputs)
+        feeds |= {key: part[1] for key, part in parts.items()}
+    return Verdict(description.describe(path), feeds)
+
+
+def _judge_checkpoint(prefix: str, names: tensors.Names, allow: frozenset[str], all_fed: bool) -> Verdict:
+    meta_graph = model_file.read_meta_graph(prefix)
+    names = model_file.complete_names(names, meta_graph)
+    bodies = read_bodies(meta_graph.graph_def)
+    sizes = check_start(meta_graph, bodies, variables_file.read_entries(prefix), "", allow)
+    inputs = placeholders_of(bodies[""], meta_graph.graph_def.versions.producer)
+    fed = [tensor_name(names.input)] if names.input else []
+    for name in fed:
+        inputs.setdefault(name, Placeholder(name, "", None))
+    outputs = list(map(tensor_name, names.outputs))
+    outputs, feeds, inputs = _check_part(bodies, sizes, outputs, inputs, allow, meta_graph.graph_def.versions.producer)
+    trial.stage("restored")
+    with tf.Session(graph=tf.Graph(), config=session_config()) as session:
+        with session.graph.as_default(), model_file.explaining(prefix):
+            tf.train.import_meta_graph(meta_graph, clear_devices=True).restore(session, prefix)
+        _calculate(session, outputs, feeds, inputs)
+    return Verdict([], {"": feeds})
+
+
+def _check_part(
+    bodies: Mapping[str, Body],
+    sizes: Sizes,
+    outputs: list[str],
+    inputs: dict[str, Placeholder],
+    allow: frozenset[str],
+    producer: int,
+) -> tuple[list[str], list[Feed], dict[str, Placeholder]]:
+    """Checks what leads to some outputs when some inputs are fed."""
+    inputs = dict(inputs)
+    with_default = [name for name in inputs if _op(bodies[""], name) == "PlaceholderWithDefault"]
+    written = write_out(bodies, outputs, inputs.keys() - with_default)
+    check_operations(written.steps, CALCULATION | VARIABLES | allow)
+    reached = {step.tensor or f"{step.label}:0" for step in written.steps}
+    for name, each in placeholders_of(bodies[""], producer).items():
+        given = inputs.get(name, each)
+        inputs[name] = each if given.shape is None else each._replace(shape=given.shape)
+    inputs = {name: each for name, each in inputs.items() if name in reached}
+    return outputs, find_feeds(sizes, written, inputs), inputs
+
+
+def _op(graph: Body, tensor: str) -> str:
+    node = graph.nodes.get(operation_name(tensor))
+    return node.proto.op if node else ""
+
+
+def placeholders_of(graph: Body, producer: int) -> dict[str, Placeholder]:
+    """The placeholders of a graph, by the names of their tensors."""
+    return {
+        f"{node.name}:0": placeholder_of_node(node.proto, producer)
+        for node in graph.nodes.values()
+        if node.proto.op in ("Placeholder", "PlaceholderV2")
+    }
+
+
+def placeholder_of_node(proto: Any, producer: int) -> Placeholder:
+    """What can be fed to a placeholder. An old graph says `[]` where it means any shape."""
+    shape = proto.attr["shape"].shape
+    dims = None if shape.unknown_rank or "shape" not in proto.attr else tuple(dim.size for dim in shape.dim)
+    dims = None if not dims and producer < 22 else dims
+    return Placeholder(proto.name, tf.as_dtype(proto.attr["dtype"].type).name, dims)
+
+
+def _of_signature(info: Any) -> Placeholder:
+    unknown = info.tensor_shape.unknown_rank or not info.HasField("tensor_shape")
+    dims = None if unknown else tuple(dim.size for dim in info.tensor_shape.dim)
+    return Placeholder(operation_name(info.name), tf.as_dtype(info.dtype).name, dims)
+
+
+def check_start(
+    meta_graph: Any,
+    bodies: Mapping[str, Body],
+    entries: Mapping[str, variables_file.Entry],
+    folder: str,
+    allow: frozenset[str],
+) -> Sizes:
+    """Checks what loading runs: it restores the model's own variables alone, and reads its own assets.
+
+    Returns:
+        The sizes of the model, which know the shapes of the restored variables.
+    """
+    allowed = CALCULATION | VARIABLES | START | allow
+    saver, sizes = meta_graph.saver_def, Sizes(allow - CALCULATION)
+    if saver.restore_op_name:
+        written = write_out(bodies, [saver.restore_op_name], [saver.filename_tensor_name])
+        check_operations(written.steps, allowed)
+        _check_restoring(written.steps, saver.filename_tensor_name, sizes, entries)
+        name = operation_name(saver.filename_tensor_name)
+        find_feeds(sizes, written._replace(sources={}), {saver.filename_tensor_name: Placeholder(name, "string", ())})
+    roots = start_operations(meta_graph)
+    if folder and roots:
+        assets = find_assets(meta_graph, folder)
+        written = write_out(bodies, roots, assets)
+        check_operations(written.steps, allowed - {"RestoreV2", "Restore", "RestoreSlice"})
+        _check_reading(written.steps, assets)
+        find_feeds(sizes, written._replace(sources={}), {name: Placeholder(name, "string", ()) for name in assets})
+    return sizes
+
+
+def start_operations(meta_graph: Any) -> list[str]:
+    """The names of the operations that the loader of a SavedModel runs once."""
+    roots = model_file.collection(meta_graph, "saved_model_main_op")
+    roots += model_file.collection(meta_graph, "legacy_init_op")
+    if INIT in meta_graph.signature_def:
+        roots += [tensor.name for tensor in meta_graph.signature_def[INIT].outputs.values()]
+    return roots
+
+
+def find_assets(meta_graph: Any, folder: str) -> dict[str, str]:
+    """The paths of the assets, by the tensors that the loader feeds. Raises ModelError where one is not the model's."""
+    files = list(meta_graph.asset_file_def)
+    if "saved_model_assets" in meta_graph.collection_def:  # where TensorFlow 1.x's builder writes them
+        for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
+            asset = tf.MetaGraphDef().asset_file_def.add()
+            if packed.Unpack(asset):
+                files.append(asset)
+    found = {}
+    for asset in files:
+        path = os.path.join(folder, "assets", asset.filename)
+        if os.path.basename(asset.filename) != asset.filename or not os.path.isfile(path):
+            raise ModelError(f"refused graph: its asset {asset.filename} is not a file of the model")
+        found[asset.tensor_info.name] = path
+    return found
+
+
+def _check_restoring(
+    steps: Sequence[Step], filename: str, sizes: Sizes, entries: Mapping[str, variables_file.Entry]
+) -> None:
+    """What restores does so from the file that the loader names, and a variable's shape is that of its value there."""
+    for step in steps:
+        op = step.proto.op if step.proto else ""
+        if op in ("RestoreV2", "Restore", "RestoreSlice"):
+            if {source.tensor for source, _ in follow(steps, step.inputs[0])} != {filename}:
+                raise ModelError(f"refused graph: node {step.label} restores from a file that is not the model's")
+            sizes.restored[step.label] = _restored_shapes(steps, step, entries)
+        if op in ("Assign", "AssignVariableOp"):
+            (variable, _), *_ = follow(steps, step.inputs[0])
+            (value, index), *_ = follow(steps, step.inputs[1])
+            if value.label in sizes.restored and variable.proto:
+                found = sizes.restored[value.label][index : index + 1]
+                declared = tf.TensorShape(variable.proto.attr["shape"].shape)
+                if found and found[0] and not declared.is_compatible_with(found[0][1]):
+                    raise ModelError(
+                        f"refused graph: the variable {variable.label} is {declared}, "
+                        f"its value in the checkpoint {tf.TensorShape(found[0][1])}"
+                    )
+                if found and found[0]:
+                    sizes.variables[variable.label] = found[0][1]
+
+
+def _restored_shapes(
+    steps: Sequence[Step], step: Step, entries: Mapping[str, variables_file.Entry]
+) -> list[tuple[str, tuple[int, ...]] | None]:
+    """The dtypes and shapes of what a RestoreV2 gives."""
+    texts = []
+    for source in step.inputs[1:3]:
+        constant = next((each for each, _ in follow(steps, source) if each.proto and each.proto.op == "Const"), None)
+        if constant is None:
+            raise ModelError(f"refused graph: node {step.label} restores what only running would tell")
+        texts.append(
+            [text.decode(errors="replace") for text in np.ravel(tf.make_ndarray(constant.proto.attr["value"].tensor))]
+        )
+    shapes: list[tuple[str, tuple[int, ...]] | None] = []
+    parts = texts[1] if len(texts) > 1 else [""] * len(texts[0])
+    for name, part in zip(texts[0], parts, strict=False):
+        entry = entries.get(name)
+        shape = entry and (_part_shape(part, name) if part else entry.shape)
+        shapes.append(entry and (entry.dtype, shape))
+    return shapes
+
+
+def _part_shape(text: str, name: str) -> tuple[int, ...]:
+    """The shape of a part of a variable: of `10 4 0,5:-`, rows 0 to 4 of `[10, 4]`, it is `[5, 4]`."""
+    *full, parts = text.split(" ")
+    found = [re.fullmatch(r"-|\d{1,18},(\d{1,18})", part) for part in parts.split(":")]
+    if not all(found) or len(found) != len(full) or not all(size.isdecimal() for size in full):
+        raise ModelError(f"refused graph: {text} is not a part of the variable {name}")
+    return tuple(int(part[1] or size) for part, size in zip(found, full, strict=True))
+
+
+def _check_reading(steps: Sequence[Step], assets: Collection[str]) -> None:
+    """A table is read from an asset, which the loader feeds, or from a variable that holds its name."""
+    names: dict[str, set[str]] = {}
+    for step in steps:
+        if step.proto and step.proto.op == "AssignVariableOp":
+            (variable, _), *_ = follow(steps, step.inputs[0])
+            names.setdefault(variable.label, set()).update(value.tensor for value, _ in follow(steps, step.inputs[1]))
+    for step in steps:
+        if step.proto and step.proto.op.startswith("InitializeTableFromTextFile"):
+            found = set()
+            for source, _ in follow(steps, step.inputs[1]):
+                if source.proto and source.proto.op == "ReadVariableOp":
+                    for variable, _ in follow(steps, source.inputs[0]):
+                        found |= names.get(variable.label, {""})
+                else:
+                    found.add(source.tensor)
+            if not found or not found <= set(assets):
+                raise ModelError(f"refused graph: node {step.label} reads a file that is not an asset of the model")
+
+
+def _calculate(session: Any, outputs: Iterable[str], feeds: Sequence[Feed], inputs: Mapping[str, Placeholder]) -> None:
+    """Calculates outputs on each feed. An error that TensorFlow reports does no harm, unless it is about memory."""
+    for feed in feeds:
+        trial.stage(f"calculated on {feed.rows} rows" if feed.rows > 1 else "calculated on one row")
+        arrays = {}
+        for name, shape in feed.shapes.items():
+            dtype = session.graph.get_tensor_by_name(name).dtype.base_dtype.name
+            arrays[name] = np.full(
+                shape, b"" if dtype == "string" else 0.5 if "float" in dtype else 0, numpy_type(dtype)
+            )
+        try:
+            session.run([name for name in outputs], arrays)
+        except tf.errors.ResourceExhaustedError as error:
+            raise ModelError(f"refused graph: it takes more memory than there is: {error}") from None
+        except (tf.errors.OpError, ValueError, TypeError):
+            pass
