@@ -5,7 +5,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help venv go java run cookbook exports serve interop test test-slow bench clean
+.PHONY: help venv go java soap run cookbook exports serve interop test test-slow bench clean
 
 help: ## list the targets
 	@echo "Usage: make TARGET"
@@ -16,6 +16,8 @@ venv: .venv/complete ## make the Python environment in .venv
 go: go_consumer/go_consumer ## build the Go consumer
 
 java: java_consumer/target/java_consumer.jar ## build the Java consumer
+
+soap: serving/soap_service/target/soap_service.jar ## build the SOAP service
 
 run: venv ## train, consume and freeze the model, in three languages (minutes the first time, for the packages)
 	@echo "== python model_producer.py: train, and write exported_graphs, saved_model and summaries"
@@ -76,12 +78,11 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@touch $@
 
 test: .venv/tests-complete ## run the tests (five minutes, the first time eight); Java's own run as it is built
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync go java .cache/graphcheck.test
-	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/rows
-	@cd go_consumer/graphcheck && ../../.cache/graphcheck.test
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync go java soap
+	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/...
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-test-slow: .venv/tests-complete .venv/distributed-complete go java ## run the long tests: kills, full disks, Spark, TensorFlow 1.8 (half an hour)
+test-slow: .venv/tests-complete .venv/distributed-complete go java soap ## run the long tests: kills, full disks, Spark, TensorFlow 1.8 (half an hour)
 	@python -m pytest -m slow
 
 bench: venv .venv/bench-complete .venv/serving-complete .venv/distributed-complete go java cookbook exports ## compare with the least that it can cost, into docs/benchmarks.md (three quarters of an hour)
@@ -89,15 +90,15 @@ bench: venv .venv/bench-complete .venv/serving-complete .venv/distributed-comple
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .cache saved_model summaries frozen_graphs results recovery exports exp_model *.egg-info
-	rm -rf go_consumer/go_consumer java_consumer/target
+	rm -rf go_consumer/go_consumer go.work.sum java_consumer/target serving/soap_service/target
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# TensorFlow 2.21 has packages for Python 3.10 to 3.13.
+# TensorFlow 2.21 has packages for Python 3.11 to 3.13 (and for 3.10, which has ended).
 .venv/complete: requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "make: no $(PYTHON) (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "make: $$($(PYTHON) --version) does not fit (install Python 3.10 to 3.13, or name it: make PYTHON=python3.12)" >&2; \
+	  echo "make: no $(PYTHON) (install Python 3.11 to 3.13, or name it: make PYTHON=python3.12)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "make: $$($(PYTHON) --version) does not fit (install Python 3.11 to 3.13, or name it: make PYTHON=python3.12)" >&2; \
 	  exit 1; }
 	@echo "== making the Python environment .venv: TensorFlow and its packages, 2 GB on disk, a few minutes"
 	@rm -f .venv/*complete
@@ -128,13 +129,14 @@ go_consumer/go_consumer: .venv/complete $(GO_SOURCES)
 	@echo "== building go_consumer: a minute the first time"
 	@. ./go_consumer/env.sh && go mod download && go build -o go_consumer/ ./go_consumer
 
-.cache/graphcheck.test: go_consumer/go_consumer
-	@. ./go_consumer/env.sh && go test -c -o $@ ./go_consumer/graphcheck
-
 java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_consumer/src -name '*.java')
 	@command -v mvn >/dev/null || { echo "make: no mvn (install a JDK, 17 or later, and Maven)" >&2; exit 1; }
 	@echo "== building java_consumer: minutes the first time, for TensorFlow's library (160 MB)"
 	@mvn --quiet --file java_consumer package
+
+serving/soap_service/target/soap_service.jar: serving/soap_service/pom.xml java_consumer/target/java_consumer.jar $(shell find serving/soap_service/src -name '*.java')
+	@echo "== building serving/soap_service"
+	@mvn --quiet --file serving/soap_service package
 
 .venv/bench-complete: .venv/complete benchmarks/requirements.txt
 	@for tool in mawk:mawk wrk:wrk h2load:nghttp2-client; do command -v $${tool%:*} >/dev/null || { \

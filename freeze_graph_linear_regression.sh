@@ -66,4 +66,4 @@ log=$(mktemp)
 chmod =rw "$frozen"
 sync "$frozen"
 mv -- "$frozen" "$output"
-"$python" "$here/model_check.py" "${output#./}"
+"$python" "$here/model_check.py" -- "${output#./}"

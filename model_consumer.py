@@ -5,8 +5,8 @@
 Reads a checkpoint (default: the newest one in saved_model/), a frozen graph or a SavedModel folder.
 """
 
-import argparse
 import sys
+from argparse import Namespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,6 @@ import numpy as np
 from model_import_export import command_line, digests, graph_check, model_file, rows, tensors
 from model_import_export.graph_mode import session_config, tf
 from model_import_export.model_file import CHECKPOINT, SAVED_MODEL, Model
-from model_import_export.tensors import Names
-
-X = "0,1,-1,2"
 
 
 class Loaded(NamedTuple):
@@ -26,16 +23,12 @@ class Loaded(NamedTuple):
     ends: tensors.Ends
 
 
-def find_model(flags: argparse.Namespace) -> Model:
+def find_model(flags: Namespace) -> Model:
     """Finds the model and makes sure that TensorFlow may have it: it is in the list, or is judged here."""
-    names = Names(flags.input, flags.output, flags.tag, flags.signature)
+    names = tensors.Names(flags.input, flags.output, flags.tag, flags.signature)
     kind = model_file.kind_of(flags.model)
     if kind == CHECKPOINT:
-        prefix = model_file.newest_complete(flags.model)
-        if not flags.trust:
-            graph_check.judge(prefix, names)
-        meta_graph = model_file.read_meta_graph(prefix)
-        return Model(kind, prefix, model_file.complete_names(names, meta_graph), meta_graph)
+        return graph_check.read_checkpoint(flags.model, names, flags.trust)
     if not flags.trust:
         digests.require_checked(flags.model, flags.checked)
     return Model(kind, flags.model, names)
@@ -58,18 +51,16 @@ def load_graph(model: Model) -> Loaded:
         return Loaded(session, tensors.ends_of(graph))
 
 
-def feed(loaded: Loaded, names: Names, flags: argparse.Namespace) -> dict[Any, np.ndarray]:
-    """Turns the values of the command line into arrays of the placeholders' types and shapes."""
-    arrays = {}
-    # A model that takes nothing is fed nothing.
-    if loaded.ends.inputs or names.input or flags.x or flags.stdin:
-        source = loaded.ends.find_input(names.input)
-        arrays[source] = None if flags.stdin else rows.make_feed(tensors.placeholder_of(source), flags.x or X, "--x")
-    for name, text in flags.feed:
-        tensor = loaded.ends.find_input(name)
-        if tensor in arrays:
-            raise ValueError(f"fed twice: {name} in --feed {name}")
-        arrays[tensor] = rows.make_feed(tensors.placeholder_of(tensor), text, f"--feed {name}")
+def feed(loaded: Loaded, model: Model, flags: Namespace) -> dict[Any, np.ndarray]:
+    """Turns the values of the command line into arrays of the placeholders' types and shapes; None for --stdin's."""
+    arrays: dict[Any, np.ndarray | None] = {}
+    texts = [(name, text, f"--feed {name}") for name, text in flags.feed]
+    if loaded.ends.inputs or model.names.input or flags.x or flags.stdin:
+        texts.insert(0, (model.names.input, flags.x, "--stdin" if flags.stdin else "--x"))
+    for name, text, flag in texts:
+        if (tensor := loaded.ends.find_input(name)) in arrays:
+            raise ValueError(f"fed twice: {name} in {flag}")
+        arrays[tensor] = rows.make_feed(tensors.placeholder_of(tensor), text, flag)
     return arrays
 
 
@@ -79,38 +70,35 @@ def run(loaded: Loaded, outputs: list[Any], arrays: dict[Any, np.ndarray]) -> li
         return [tensors.as_array(result) for result in loaded.session.run(outputs, arrays)]
 
 
-def print_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], file: str | None) -> None:
+def print_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], flags: Namespace) -> None:
     """Prints the results of --x, or saves them; of a checkpoint also the collection in which the inputs were found."""
-    names = model.names.outputs or [""]
-    results = run(loaded, [loaded.ends.find_output(name) for name in names], arrays)
-    if file:
-        rows.save_array(file, results[0])
+    results = run(loaded, [loaded.ends.find_output(name) for name in model.names.wanted], arrays)
+    if flags.save:
+        rows.save_array(flags.save, results[0])
         return
     if model.kind == CHECKPOINT and (inputs := loaded.session.graph.get_collection("inputs")):
         print(inputs)
-    for name, result in zip(names, results, strict=True):
-        rows.write_results(sys.stdout, result, name if len(names) > 1 else "")
+    rows.write_results(sys.stdout, results, model.names.wanted)
 
 
-def stream_results(loaded: Loaded, names: Names, arrays: dict[Any, np.ndarray], batch: int | None) -> None:
+def stream_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], flags: Namespace) -> None:
     """Reads the rows of standard input and prints the results of each on a line."""
-    source, output = loaded.ends.find_input(names.input), loaded.ends.find_output((names.outputs or [""])[0])
+    source, output = loaded.ends.find_input(model.names.input), loaded.ends.find_output(model.names.wanted[0])
     row = tensors.placeholder_of(source)
-    batch = rows.batch_rows(row, tensors.shape_of(output), batch, sys.stdin.isatty())
+    batch = rows.batch_rows(row, tensors.shape_of(output), flags.batch, sys.stdin.isatty())
     rows.stream(0, sys.stdout, lambda values: run(loaded, [output], {**arrays, source: values})[0], row, batch)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments() -> Namespace:
     parser = command_line.ArgumentParser(__doc__)
     add = parser.add_argument
     add("--model", metavar="PATH", default="saved_model", help="checkpoint, frozen graph (.pb) or SavedModel folder")
     add("--input", metavar="NAME", help="operation, tensor or signature key to feed (default: the only placeholder)")
-    add("--output", metavar="NAME", action="append", default=[], help="likewise to fetch (default: the only end)")
+    add("--output", metavar="NAME", action="append", default=[], help="what to calculate (default: the only end)")
     add("--tag", metavar="NAME", default="serve", help="tag of a SavedModel's graph")
     add("--signature", metavar="NAME", default="serving_default", help="signature of a SavedModel")
-    add("--x", metavar="VALUES", help=f"comma-separated values for the input, or a file NAME.npy (default: {X})")
-    add("--feed", metavar="NAME=VALUES", action="append", type=command_line.name_and_value, default=[],
-        help="values for a further input; repeatable")  # fmt: skip
+    add("--x", metavar="VALUES", help=f"comma-separated values for the input, or NAME.npy (default: {rows.DEFAULT})")
+    add("--feed", metavar="NAME=VALUES", action="append", default=[], help="values for a further input; repeatable")
     add("--stdin", action="store_true", help="read rows from standard input and print one result per row")
     add("--batch", metavar="N", type=command_line.count, help="rows of --stdin in one run (default: 4096 numbers)")
     add("--save", metavar="FILE.npy", help="write the result with its shape instead of printing it")
@@ -123,11 +111,8 @@ def main() -> None:
     flags = parse_arguments()
     model = find_model(flags)
     loaded = load_graph(model)
-    arrays = feed(loaded, model.names, flags)
-    if flags.stdin:
-        stream_results(loaded, model.names, arrays, flags.batch)
-    else:
-        print_results(loaded, model, arrays, flags.save)
+    arrays = feed(loaded, model, flags)
+    (stream_results if flags.stdin else print_results)(loaded, model, arrays, flags)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main() -> None:
     graph_def = model_file.read_file(artefacts.need_checked(flags.model, flags))
     # Load the library and the graph into it, run, close.
     session = c_api.Session(c_api.load_library(), graph_def)
-    rows.write_results(sys.stdout, session.run(flags.input, x, flags.output))
+    rows.write_results(sys.stdout, [session.run(flags.input, x, flags.output)])
     session.close()
     if "tensorflow" in sys.modules:
         raise ValueError("TensorFlow was imported after all")

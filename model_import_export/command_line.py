@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -13,7 +14,7 @@ from model_import_export import __version__
 
 LONGEST_ERROR = 1000  # characters
 # What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
-QUOTES = re.compile(r"Graph execution error:.*\nNode: '[^']*'\n|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
+QUOTES = re.compile(r"Graph execution error:(?:.*\nNode: '[^']*'\n|\s*)|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -28,7 +29,10 @@ class ArgumentParser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` that takes `-x` for `--x`, `--x -1,2` for `--x=-1,2`, and errs in one line."""
 
     def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, allow_abbrev=False, formatter_class=HelpFormatter)
+        text = "\n".join(
+            textwrap.fill(line, 80) if len(line) > 80 else line for line in (description or "").splitlines()
+        )
+        super().__init__(description=text, allow_abbrev=False, formatter_class=HelpFormatter)
         self.add_argument("--version", action=Version, help="print the versions of this program and of TensorFlow")
 
     def parse_args(self, words: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
@@ -45,8 +49,8 @@ class ArgumentParser(argparse.ArgumentParser):
         self.given = dict.fromkeys(name for word in joined if (name := word.partition("=")[0]) in flags)
         parsed, unknown = super().parse_known_args(joined)
         if unknown:
-            name = unknown[0].partition("=")[0]
-            hint = f"nearest: {nearest(name, flags)[0]}; " if name.startswith("-") else ""
+            name = "-" * unknown[0].startswith("-") + "-" + unknown[0].lstrip("-").partition("=")[0]
+            hint = f"nearest: {nearest(name, flags)[0]}; " if unknown[0].startswith("-") else ""
             fail(f"unknown argument: {unknown[0]} ({hint}--help lists the flags)", status=2)
         return parsed
 
@@ -65,6 +69,10 @@ class ArgumentParser(argparse.ArgumentParser):
             self.error(f"argument --output: only one with {single}")
         if parsed.batch and not parsed.stdin:
             self.error("argument --batch: only with --stdin")
+        try:
+            parsed.feed = list(map(name_and_value, parsed.feed))
+        except argparse.ArgumentTypeError as error:
+            self.error(f"argument --feed: {error}")
         return parsed
 
 
@@ -82,13 +90,13 @@ class Version(argparse.Action):
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The three of `names` that have the longest beginning and end in common with `name`."""
+    """The three of `names` that have the longest beginning and end in common with `name`; then those of its length."""
 
-    def common(other: str) -> int:
+    def distance(other: str) -> tuple[int, int]:
         ends = os.path.commonprefix([name[::-1], other[::-1]])
-        return -len(os.path.commonprefix([name, other])) - len(ends)
+        return -len(os.path.commonprefix([name, other])) - len(ends), abs(len(name) - len(other))
 
-    return sorted(names, key=common)[:3]
+    return sorted(names, key=distance)[:3]
 
 
 def name_and_value(text: str) -> tuple[str, str]:

@@ -63,7 +63,9 @@ def files_of(path: str) -> list[str]:
         ValueError: one is no regular file (a link, a FIFO, a device).
     """
     if not os.path.isdir(path):
-        return [_regular(path, os.stat(path))]
+        if os.stat(_regular(path, os.stat(path))).st_size == 0:
+            raise ModelError(f"not a usable model file: {path} is empty")
+        return [path]
     found = []
     for folder, folders, names in os.walk(path):
         for name in folders:

@@ -20,9 +20,12 @@ from model_import_export.graph_rules import (
     Body,
     Step,
     check_operations,
+    dtype_name,
     follow,
     operation_name,
+    output_dtype,
     read_bodies,
+    split,
     tensor_name,
     write_out,
 )
@@ -57,6 +60,20 @@ def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (
     kind = model_file.kind_of(path)
     work = {model_file.FROZEN_GRAPH: _judge_graph, model_file.SAVED_MODEL: _judge_saved_model}
     return trial.run(path, work.get(kind, _judge_checkpoint), path, names, frozenset(allow), all_fed)
+
+
+def read_checkpoint(path: str, names: tensors.Names, trust: bool) -> model_file.Model:
+    """Finds the newest complete checkpoint of a folder or prefix, judges it unless it is trusted, and reads it.
+
+    Raises:
+        ModelError: there is none, or it is refused.
+        OSError: a file cannot be read.
+    """
+    prefix = model_file.newest_complete(path)
+    if not trust:
+        judge(prefix, names)
+    meta_graph = model_file.read_meta_graph(prefix)
+    return model_file.Model(model_file.CHECKPOINT, prefix, model_file.complete_names(names, meta_graph), meta_graph)
 
 
 def admit(path: str, checked: str, allow: Collection[str] = ()) -> list[str]:
@@ -95,7 +112,7 @@ def _judge_graph(path: str, _: tensors.Names, allow: frozenset[str], all_fed: bo
     inputs = placeholders_of(bodies[""], graph_def.versions.producer)
     written = write_out(bodies, bodies[""].nodes)
     check_operations(written.steps, CALCULATION | allow)
-    feeds = find_feeds(Sizes(extra), written._replace(sources={}), inputs)
+    feeds = find_feeds(Sizes(graph_def.versions.producer, extra), written._replace(sources={}), inputs)
     trial.stage("imported")
     with tf.Session(graph=tf.Graph(), config=session_config()) as session:
         with session.graph.as_default(), model_file.explaining(path):
@@ -118,8 +135,8 @@ def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], all_f
         for key, signature in meta_graph.signature_def.items():
             if key.startswith("__"):
                 continue
-            inputs = {info.name: _of_signature(info) for info in signature.inputs.values() if info.name}
-            outputs = [info.name for info in signature.outputs.values() if info.name]
+            inputs = {tensor_name(info.name): _of_signature(info) for info in signature.inputs.values() if info.name}
+            outputs = [tensor_name(info.name) for info in signature.outputs.values() if info.name]
             producer = meta_graph.graph_def.versions.producer
             parts[key] = _check_part(bodies, sizes, outputs, inputs, allow, producer)
             first = {name: each for name, each in inputs.items() if _op(bodies[""], name) == "Placeholder"}
@@ -142,10 +159,19 @@ def _judge_checkpoint(prefix: str, names: tensors.Names, allow: frozenset[str], 
     bodies = read_bodies(meta_graph.graph_def)
     sizes = check_start(meta_graph, bodies, variables_file.read_entries(prefix), "", allow)
     inputs = placeholders_of(bodies[""], meta_graph.graph_def.versions.producer)
-    fed = [tensor_name(names.input)] if names.input else []
-    for name in fed:
-        inputs.setdefault(name, Placeholder(name, "", None))
+    nodes = bodies[""].nodes
+    if names.input and operation_name(names.input) not in nodes:
+        raise ModelError(tensors.no_input(names.input, map(operation_name, inputs)))
+    if names.input and tensor_name(names.input) not in inputs:  # any tensor can be fed
+        name, index = split(names.input)
+        inputs[f"{name}:{index}"] = Placeholder(name, output_dtype(nodes[name].proto, index), None)
     outputs = list(map(tensor_name, names.outputs))
+    for name in names.outputs:
+        if operation_name(name) not in nodes:
+            ends = [
+                line.split()[1] for line in description.ends(meta_graph.graph_def.node) if line.startswith("output")
+            ]
+            raise ModelError(tensors.no_output(name, ends, nodes))
     outputs, feeds, inputs = _check_part(bodies, sizes, outputs, inputs, allow, meta_graph.graph_def.versions.producer)
     trial.stage("restored")
     with tf.Session(graph=tf.Graph(), config=session_config()) as session:
@@ -192,16 +218,17 @@ def placeholders_of(graph: Body, producer: int) -> dict[str, Placeholder]:
 
 def placeholder_of_node(proto: Any, producer: int) -> Placeholder:
     """What can be fed to a placeholder. An old graph says `[]` where it means any shape."""
-    shape = proto.attr["shape"].shape
-    dims = None if shape.unknown_rank or "shape" not in proto.attr else tuple(dim.size for dim in shape.dim)
+    dims = None
+    if "shape" in proto.attr and not proto.attr["shape"].shape.unknown_rank:
+        dims = tuple(dim.size for dim in proto.attr["shape"].shape.dim)
     dims = None if not dims and producer < 22 else dims
-    return Placeholder(proto.name, tf.as_dtype(proto.attr["dtype"].type).name, dims)
+    return Placeholder(proto.name, dtype_name(proto.attr["dtype"].type), dims)
 
 
 def _of_signature(info: Any) -> Placeholder:
     unknown = info.tensor_shape.unknown_rank or not info.HasField("tensor_shape")
     dims = None if unknown else tuple(dim.size for dim in info.tensor_shape.dim)
-    return Placeholder(operation_name(info.name), tf.as_dtype(info.dtype).name, dims)
+    return Placeholder(operation_name(info.name), dtype_name(info.dtype), dims)
 
 
 def check_start(
@@ -217,13 +244,13 @@ def check_start(
         The sizes of the model, which know the shapes of the restored variables.
     """
     allowed = CALCULATION | VARIABLES | START | allow
-    saver, sizes = meta_graph.saver_def, Sizes(allow - CALCULATION)
+    saver, sizes = meta_graph.saver_def, Sizes(meta_graph.graph_def.versions.producer, allow - CALCULATION)
     if saver.restore_op_name:
-        written = write_out(bodies, [saver.restore_op_name], [saver.filename_tensor_name])
+        name, filename = operation_name(saver.filename_tensor_name), tensor_name(saver.filename_tensor_name)
+        written = write_out(bodies, [saver.restore_op_name], [filename])
         check_operations(written.steps, allowed)
-        _check_restoring(written.steps, saver.filename_tensor_name, sizes, entries)
-        name = operation_name(saver.filename_tensor_name)
-        find_feeds(sizes, written._replace(sources={}), {saver.filename_tensor_name: Placeholder(name, "string", ())})
+        _check_restoring(written.steps, filename, sizes, entries)
+        find_feeds(sizes, written._replace(sources={}), {filename: Placeholder(name, "string", ())})
     roots = start_operations(meta_graph)
     if folder and roots:
         assets = find_assets(meta_graph, folder)
@@ -256,7 +283,7 @@ def find_assets(meta_graph: Any, folder: str) -> dict[str, str]:
         path = os.path.join(folder, "assets", asset.filename)
         if os.path.basename(asset.filename) != asset.filename or not os.path.isfile(path):
             raise ModelError(f"refused graph: its asset {asset.filename} is not a file of the model")
-        found[asset.tensor_info.name] = path
+        found[tensor_name(asset.tensor_info.name)] = path
     return found
 
 
@@ -292,7 +319,7 @@ def _restored_shapes(
     texts = []
     for source in step.inputs[1:3]:
         constant = next((each for each, _ in follow(steps, source) if each.proto and each.proto.op == "Const"), None)
-        if constant is None:
+        if constant is None or constant.proto.attr["dtype"].type != tf.string.as_datatype_enum:
             raise ModelError(f"refused graph: node {step.label} restores what only running would tell")
         texts.append(
             [text.decode(errors="replace") for text in np.ravel(tf.make_ndarray(constant.proto.attr["value"].tensor))]

@@ -239,6 +239,8 @@ def newest_complete(path: str) -> str:
             raise ModelError(f"not a checkpoint: {path} only says which is the newest (give its folder)")
         if file := FILE_OF_CHECKPOINT.fullmatch(path):
             raise ModelError(f"not a checkpoint: {path} is one file of it (give the prefix {file[1]})")
+        if not files_of(path):
+            raise ModelError(f"no checkpoint: {path} (run python model_producer.py first, or name another)")
         if missing := missing_file(path):
             raise ModelError(_incomplete(path, missing))
         return _nameable(path)
@@ -325,8 +327,8 @@ def parse_state(data: bytes, path: str) -> list[str]:
     state = message_factory.GetMessageClass(pool.FindMessageTypeByName("model_import_export.CheckpointState"))()
     try:
         text_format.Parse(data, state, allow_unknown_field=True)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ModelError(f"not a checkpoint's state file: {path}: {error}") from None
+    except (text_format.ParseError, UnicodeDecodeError):
+        raise ModelError(f"not a checkpoint's state file: {path} (give the prefix of a checkpoint)") from None
     newest = [state.model_checkpoint_path] if state.model_checkpoint_path else []
     return list(map(os.fsdecode, [*newest, *state.all_model_checkpoint_paths]))
 

@@ -25,6 +25,7 @@ INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 PLAIN = b"0123456789+-.eE,\n"  # text of these alone holds nothing that float() takes beyond the grammar (`1_0`, ` 1`)
 CHUNK = 1 << 18  # bytes read at once, or results turned into text at once
 LONGEST_LINE = 1 << 24  # bytes
+DEFAULT = "0,1,-1,2"  # of --x
 MAX_BATCH = 4_096  # numbers in one run
 TYPES = "float64 float32 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool string".split()
 # Of a float type: the bits of a float64's mantissa beyond its own, and the exponent of its smallest number.
@@ -50,12 +51,17 @@ def numpy_type(dtype: str) -> np.dtype:
     return np.dtype(object if dtype == "string" else dtype)
 
 
-def make_feed(placeholder: Placeholder, text: str, flag: str) -> np.ndarray:
+def make_feed(placeholder: Placeholder, text: str | None, flag: str) -> np.ndarray | None:
     """The array for a placeholder: from comma-separated values, or from the file that `text` names (`NAME.npy`).
+
+    Without a text these are the default values; what --stdin will bring is None.
 
     Raises:
         ValueError: a value is none of the type, or they do not fit the shape; it names `flag`.
     """
+    if flag == "--stdin":
+        return None
+    text = DEFAULT if text is None else text
     if text.endswith(".npy"):
         return load_array(placeholder, text)
     values = parse_values(text, placeholder.dtype, f" in {flag}")
@@ -262,18 +268,19 @@ def _format_number(text: str, number: np.generic) -> str:
     return text.removesuffix(".0")
 
 
-def write_results(output: TextIO, results: np.ndarray, name: str = "") -> None:
-    """Writes the results of `--x`, flat, on one line; a part at a time, for the text takes ten times their memory.
+def write_results(output: TextIO, results: Sequence[np.ndarray], names: Sequence[str] = ("",)) -> None:
+    """Writes the results of `--x`, flat, on a line each; a part at a time, for the text takes ten times their memory.
 
     Args:
-        name: of the output, where there are several.
+        names: of the outputs, which are printed where there are several.
     """
-    flat = results.ravel()
-    parts = (" ".join(format_values(flat[i : i + CHUNK])) for i in range(0, len(flat), CHUNK))
-    output.write(f"The calculation results{f' of {name}' if name else ''} : [")
-    for i, part in enumerate(parts):
-        output.write(f" {part}" if i else part)
-    output.write("]\n")
+    for name, result in zip(names, results, strict=True):
+        flat = result.ravel()
+        parts = (" ".join(format_values(flat[i : i + CHUNK])) for i in range(0, len(flat), CHUNK))
+        output.write(f"The calculation results{f' of {name}' if len(names) > 1 else ''} : [")
+        for i, part in enumerate(parts):
+            output.write(f" {part}" if i else part)
+        output.write("]\n")
 
 
 def batch_rows(placeholder: Placeholder, result: Sequence[int] | None, asked: int | None, terminal: bool) -> int:
@@ -334,7 +341,11 @@ def stream(
         nonlocal number
         values, error = _parse_rows(lines, placeholder, number, plain)
         if n := len(values):
-            results = run(values.reshape([n, *shape[1:]] if batch > 1 else shape))
+            try:
+                results = run(values.reshape([n, *shape[1:]] if batch > 1 else shape))
+            except ValueError:
+                output.flush()
+                raise
             if batch > 1 and results.shape[:1] != (n,):
                 raise ValueError(_not_per_row(results.shape))
             texts, width = format_values(results), results.size // n
@@ -408,4 +419,4 @@ def _parse_rows(
             error = wrong
             break
         rows.append(values)
-    return np.array(rows, numpy_type(dtype)).reshape(-1, row), error
+    return np.array(rows, numpy_type(dtype)), error

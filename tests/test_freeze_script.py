@@ -3,7 +3,10 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
+import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,16 @@ from model_import_export.graph_mode import tf
 
 SCRIPT = ROOT / "freeze_graph_linear_regression.sh"
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"
+
+
+def listed(path: str, variables: int = 2) -> str:
+    """What the script prints of a frozen regression."""
+    operations, node = (7, "add") if variables == 2 else (4, "mul")
+    return (
+        f"{path}: frozen graph, {operations} operations, written by TensorFlow {tf.__version__} "
+        f"(producer {tf.version.GRAPH_DEF_VERSION})\ninput  inputs/x_sample float64 [?, ?]\n"
+        f"output linear_regression/{node} float64 [?, ?]\npure calculation; its digest is in frozen_graphs/SHA256SUMS\n"
+    )
 
 
 def freeze(folder: Path, **environment: str) -> Result:
@@ -54,13 +67,37 @@ def test_settings_of_the_environment(copy: Path) -> None:
     checkpoint = "saved_model/linear_regression.ckpt-1500"
     settings = {"INPUT_GRAPH": f"{checkpoint}.meta", "INPUT_CHECKPOINT": checkpoint, "OUTPUT_GRAPH": "-a b/c/model.pb"}
     result = freeze(copy, **settings, OUTPUT_NODE="linear_regression/mul")
-    assert result == (0, "Converted 1 variables to const ops.\n", "")
+    assert result == (0, listed("-a b/c/model.pb", variables=1), "")
     graph_def = tf.GraphDef.FromString((copy / "-a b" / "c" / "model.pb").read_bytes())
     (constant,) = (tf.make_ndarray(node.attr["value"].tensor) for node in graph_def.node if node.op == "Const")
     assert constant == tf.train.load_checkpoint(str(copy / checkpoint)).get_tensor("model_variables/slope")
     graph_def = tf.MetaGraphDef.FromString((copy / f"{checkpoint}.meta").read_bytes()).graph_def
     (copy / "binary.pb").write_bytes(graph_def.SerializeToString())
-    assert freeze(copy, INPUT_GRAPH="binary.pb").out == "Converted 2 variables to const ops.\n"
+    assert freeze(copy, INPUT_GRAPH="binary.pb") == (0, listed(FROZEN), "")
+
+
+def test_a_checkpoint_brings_its_graph(tmp_path: Path) -> None:
+    """Where INPUT_CHECKPOINT alone is given: its .meta, not the regression's graph."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        v = tf.get_variable("v", initializer=2.0)
+        tf.multiply(tf.placeholder(tf.float32, [None], name="x"), v, name="y")
+        session.run(v.initializer)
+        tf.train.Saver().save(session, str(tmp_path / "other" / "ckpt"))
+    result = freeze(tmp_path, INPUT_CHECKPOINT="other", OUTPUT_NODE="y")
+    assert (result.status, result.err) == (0, "")
+    assert "\noutput y float32 [?]\n" in result.out
+
+
+@pytest.mark.parametrize("name", ["a\rb.pb", "a\nb.pb", "a\\b.pb", "-a.pb", "a b.pb"])
+def test_names_of_every_kind(copy: Path, name: str) -> None:
+    result = freeze(copy, OUTPUT_GRAPH=name, CDPATH="/tmp:/etc")
+    assert (result.status, result.err) == (0, "")
+    sums = copy / "frozen_graphs" / "SHA256SUMS"
+    digest = hashlib.sha256((copy / name).read_bytes()).hexdigest()
+    assert digest in sums.read_text()
+    assert run_command("cd frozen_graphs && sha256sum -c SHA256SUMS", copy).status == 0
+    python = sys.executable
+    assert run_command(f"{python} {ROOT}/model_consumer.py --model='./'{shlex.quote(name)}", copy).status == 0
 
 
 def test_freezes_the_newest_complete_checkpoint(copy: Path) -> None:
@@ -87,15 +124,21 @@ def test_freezes_the_newest_complete_checkpoint(copy: Path) -> None:
         ({"INPUT_GRAPH": "nothing"}, "no graph: nothing (run python model_producer.py first, or set INPUT_GRAPH)"),
         (
             {"INPUT_CHECKPOINT": "nothing"},
-            "no checkpoint: nothing (run python model_producer.py first, or set INPUT_CHECKPOINT)",
+            "no checkpoint: nothing (run python model_producer.py first, or name another)",
         ),
         ({"INPUT_CHECKPOINT": "summaries"}, "no complete checkpoint: summaries (run python model_producer.py first)"),
-        ({"OUTPUT_GRAPH": "summaries"}, "not a file: summaries is a folder (set OUTPUT_GRAPH)"),
+        ({"OUTPUT_GRAPH": "summaries"}, "not a regular file: summaries (it would be replaced; set OUTPUT_GRAPH)"),
+        ({"OUTPUT_GRAPH": "device"}, "not a regular file: device (it would be replaced; set OUTPUT_GRAPH)"),
+        ({"OUTPUT_GRAPH": "fifo"}, "not a regular file: fifo (it would be replaced; set OUTPUT_GRAPH)"),
         (
-            {"OUTPUT_GRAPH": "a\\b.pb"},
-            "not a name for a file: a\\b.pb (SHA256SUMS writes it otherwise; set OUTPUT_GRAPH)",
+            {"OUTPUT_GRAPH": "frozen_graphs/SHA256SUMS"},
+            "not a name for a graph: frozen_graphs/SHA256SUMS (set OUTPUT_GRAPH)",
         ),
-        ({"OUTPUT_GRAPH": "producer.out/model.pb"}, "cannot make the folder: producer.out (set OUTPUT_GRAPH)"),
+        ({"OUTPUT_GRAPH": "new/"}, "not a name for a graph: new/ (set OUTPUT_GRAPH)"),
+        (
+            {"OUTPUT_GRAPH": "producer.out/model.pb"},
+            "cannot make the folder of producer.out/model.pb (set OUTPUT_GRAPH)",
+        ),
         (
             {"OUTPUT_NODE": "y"},
             "cannot freeze: exported_graphs/graphdef.pbtxt with saved_model/linear_regression.ckpt-1900: "
@@ -104,10 +147,17 @@ def test_freezes_the_newest_complete_checkpoint(copy: Path) -> None:
     ],
 )
 def test_bad_settings(copy: Path, settings: dict[str, str], message: str) -> None:
-    before = (copy / FROZEN).read_bytes()
+    os.mkfifo(copy / "fifo")
+    if settings.get("OUTPUT_GRAPH") == "device":
+        try:
+            os.mknod(copy / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes device nodes")
+    before = {path: path.read_bytes() for path in (copy / "frozen_graphs").iterdir()}
     assert freeze(copy, **settings) == (1, "", f"{SCRIPT.name}: {message}\n")
-    assert (copy / FROZEN).read_bytes() == before
-    assert {path.name for path in (copy / "frozen_graphs").iterdir()} == {"SHA256SUMS", "frozen_linear_regression.pb"}
+    assert {path: path.read_bytes() for path in (copy / "frozen_graphs").iterdir()} == before
+    kinds = stat.S_ISFIFO((copy / "fifo").stat().st_mode), not (copy / "device").exists() or (copy / "device").is_file()
+    assert kinds == (True, not (copy / "device").exists())
 
 
 @pytest.mark.slow
@@ -140,7 +190,7 @@ def test_finds_its_python(copy: Path, tmp_path: Path) -> None:
     bin_folder.mkdir(parents=True)
     (bin_folder / "python").write_text(f'#!/bin/sh\necho used >> {tmp_path}/used\nexec python "$@"\n')
     os.chmod(bin_folder / "python", 0o755)
-    for module in ("command_line.py", "graph_check.py", "graph_mode.py", "model_file.py"):
-        shutil.copy(ROOT / module, tmp_path)
-    assert run_command(f"unset VIRTUAL_ENV CONDA_PREFIX; {script}", copy).out == "Converted 2 variables to const ops.\n"
+    shutil.copytree(ROOT / "model_import_export", tmp_path / "model_import_export")
+    shutil.copy(ROOT / "model_check.py", tmp_path)
+    assert run_command(f"unset VIRTUAL_ENV CONDA_PREFIX; {script}", copy) == (0, listed(FROZEN), "")
     assert (tmp_path / "used").exists()

@@ -1,0 +1,348 @@
+"""The rule of the gate on sizes: no output of a model is larger than is known before anything runs.
+
+TensorFlow's own shape inference says how large. It evaluates what a shape is calculated from while an operation is
+added to a graph, so the operations are added one by one, to a graph that nothing runs, and each only when its inputs
+are known to be small.
+"""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from model_import_export import ModelError
+from model_import_export.graph_mode import tf
+from model_import_export.graph_rules import MAX_ELEMENTS, MAX_RANK, Step, Written, definition_of
+from model_import_export.operations import BRANCHES
+from model_import_export.rows import MAX_BATCH, TYPES, Placeholder
+
+MAX_TOTAL = 64 << 20  # elements of all outputs together
+MAX_WORK = 1 << 38  # multiplications and additions, some seconds
+MAX_TEXT = 64 << 20  # bytes of an output's strings
+LONGEST_FED = 1 << 12  # bytes of a string that is fed
+LARGE = 1 << 10  # elements: no shape is calculated from more
+GUESSES = (1, 2, 3, 4, 8, 10, 16, 28, 32, 64, 100, 128, 224, 256, 299, 784)  # for a dimension that is open
+ATTEMPTS = 200
+LARGEST_GUESS = 1 << 20  # elements
+STRING = 7  # DT_STRING
+PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
+# Convolutions, and how many of the filter's last dimensions are the result's channels.
+CHANNELS = {"Conv2D": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "Conv3DBackpropInputV2": 1, "Dilation2D": 1,
+            "DepthwiseConv2dNative": 2}  # fmt: skip
+SERIES = ("Igamma", "Igammac")  # up to 2,000 terms each
+SAME_SHAPE = (
+    "Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp ApplyGradientDescent "
+    "ResourceApplyGradientDescent"
+).split()
+
+
+class Feed(NamedTuple):
+    """A feed that fits a model: the shapes of its tensors, how many rows that is, and the elements of all outputs."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    rows: int
+    elements: int
+    largest: int  # elements of the largest output
+
+
+class MismatchError(Exception):
+    """What is fed does not fit the model."""
+
+
+class IndefiniteError(ModelError):
+    """A shape that only running would tell."""
+
+
+class Sizes:
+    """The growing graph of one model, whose parts that depend on no feed are shared by all feeds."""
+
+    def __init__(self, producer: int, extra: Iterable[str] = ()) -> None:
+        """Begins with none.
+
+        Args:
+            producer: the version of the model's graph; some operations belong to old ones alone.
+            extra: operations whose outputs may be of any size.
+        """
+        self.graph, self.extra = tf.Graph(), frozenset(extra)
+        with self.graph.as_default():
+            tf.import_graph_def(tf.GraphDef(versions={"producer": producer}), name="")
+        self.variables: dict[str, tuple[int, ...]] = {}  # shapes that are known better than by the graph
+        self.restored: dict[str, list[tuple[str, tuple[int, ...]] | None]] = {}  # what a RestoreV2 gives
+        self.bounded: set[str] = set()  # steps whose outputs are small, whatever their shapes
+        self.shared: dict[tuple[str, str], list[Any]] = {}
+        self.text: dict[Any, int] = {}  # from a tensor of strings to the bytes of its longest
+        self.count = 0
+
+    def grow(self, written: Written, feeds: Mapping[str, Placeholder]) -> Feed:
+        """Adds the steps for a feed. Used are all inputs of steps, and the tensors that were asked for.
+
+        Args:
+            feeds: from the names of tensors, placeholders among them, to definite shapes.
+
+        Raises:
+            ModelError: an output is too large, or of no definite shape.
+            MismatchError: TensorFlow does not take the feed; it says why.
+        """
+        outputs: list[list[Any]] = []
+        varying: list[bool] = []
+        used: set[Any] = set()
+        loose, work = False, 0
+
+        def use(number: int, index: int) -> Any:
+            label = written.steps[number].label
+            if index >= len(outputs[number]):
+                raise ModelError(f"refused graph: node {label} has no output {index}")
+            tensor = outputs[number][index]
+            bounded = loose or label in self.bounded
+            if not bounded and not tensor.shape.is_fully_defined():
+                raise IndefiniteError(f"refused graph: the output of node {label} has no definite shape")
+            used.add(tensor)
+            return tensor
+
+        for step in written.steps:
+            known = [source for source in step.inputs if source[0] < len(outputs)]
+            inputs = [use(*source) for source in known]
+            varies = any(varying[number] for number, _ in known)
+            loose = loose or bool(step.proto and step.proto.op in self.extra)
+            name = step.tensor or f"{step.label}:0"
+            if name in feeds and (not step.proto or "Placeholder" in step.proto.op):
+                made, varies = [self._placeholder(feeds[name].dtype, feeds[name].shape, LONGEST_FED)], True
+            elif not varies and (key := (step.label, step.proto.op)) in self.shared:
+                made = self.shared[key]
+            else:
+                made = self._add(step, inputs)
+                if not varies:
+                    self.shared[step.label, step.proto.op] = made
+            for tensor in made:
+                self._check(tensor, step.label)
+            work += _work(step, inputs, made) if step.proto else 0
+            if work > MAX_WORK:
+                raise ModelError(f"refused graph: with node {step.label} it has {work} steps to calculate (at most {MAX_WORK})")
+            outputs.append(made)
+            varying.append(varies)
+        for source in written.sources.values():
+            if source and outputs[source[0]]:
+                use(*source)
+        sizes = [tensor.shape.num_elements() or 0 for tensor in used]
+        if sum(sizes) > MAX_TOTAL:
+            raise ModelError(f"refused graph: its outputs have {sum(sizes)} elements together (at most {MAX_TOTAL})")
+        shapes = {name: feed.shape for name, feed in feeds.items()}
+        return Feed(shapes, 1, sum(sizes), max(sizes, default=0))
+
+    def _check(self, tensor: Any, label: str) -> None:
+        output, rank = f"refused graph: the output of node {label}", tensor.shape.rank
+        if rank is not None and rank > MAX_RANK:
+            raise ModelError(f"{output} has {rank} dimensions (at most {MAX_RANK})")
+        elements = tensor.shape.num_elements() or 0
+        if elements > MAX_ELEMENTS:
+            raise ModelError(f"{output} has {elements} elements (at most {MAX_ELEMENTS})")
+        if self.text.get(tensor, 0) * max(1, elements) > MAX_TEXT:
+            raise ModelError(f"{output} has strings of more than {MAX_TEXT} bytes")
+
+    def _placeholder(self, dtype: Any, shape: Any, text: int = 0) -> Any:
+        if shape is not None and math.prod(shape) > MAX_ELEMENTS:  # which not even an empty graph may hold
+            raise ModelError(f"refused graph: a tensor of it has {math.prod(shape)} elements (at most {MAX_ELEMENTS})")
+        with self.graph.as_default():
+            tensor = tf.placeholder(tf.as_dtype(dtype), shape)
+        tensor.set_shape(shape)  # a graph of an old version takes `[]` for any shape
+        if tensor.dtype == tf.string:
+            self.text[tensor] = text
+        return tensor
+
+    def _add(self, step: Step, inputs: list[Any]) -> list[Any]:
+        """The outputs of a step. What has no shape of its own in a graph that nothing runs is given one here."""
+        proto, op = step.proto, step.proto.op
+        attr = proto.attr
+        if op in ("Variable", "VariableV2", "VarHandleOp"):
+            shape = self.variables.get(step.label, _dims(attr["shape"].shape))
+            if shape is None or -1 in shape:
+                raise ModelError(f"refused graph: the variable {step.label} has no definite shape")
+            return [self._placeholder(attr["dtype"].type, shape)]
+        if op in SAME_SHAPE:
+            if not inputs[0].shape.is_compatible_with(inputs[-1].shape):
+                if op not in ("Assign", "AssignVariableOp"):  # those that TensorFlow checks
+                    raise MismatchError(f"{step.label} takes values of another shape")
+                raise ModelError(f"refused graph: node {step.label} would change the shape of a variable")
+            return inputs[:1]
+        if op in ("ReadVariableOp", "Merge", "RefMerge", "Switch", "RefSwitch", *BRANCHES):
+            return self._pass_on(step, inputs)
+        if op in ("RestoreV2", "Restore", "RestoreSlice"):
+            return [self._placeholder(*(each or ("float32", ()))) for each in self.restored[step.label]]
+        if op in ("DisableCopyOnRead", "Assert", "NoOp"):
+            return []
+        if op in ("LookupTableFind", "LookupTableFindV2"):
+            return [self._placeholder(attr["Tout"].type, inputs[1].shape, LONGEST_FED)]
+        if op in ("VarIsInitializedOp", "IsVariableInitialized"):
+            return [self._placeholder(tf.bool, [])]
+        if op == "BroadcastGradientArgs":
+            self.bounded.add(step.label)
+        if op == "ResourceGather":
+            with self.graph.as_default():
+                return [tf.gather(inputs[0], inputs[1])]
+        if op == "PlaceholderWithDefault":
+            return self._pass_on(step, inputs)
+        if op == "Const":
+            tensor = attr["value"].tensor
+            shape = [dim.size for dim in tensor.tensor_shape.dim]
+            if tf.TensorShape(shape).num_elements() > LARGE:
+                return [self._placeholder(tensor.dtype, shape, max(map(len, tensor.string_val), default=0))]
+        return self._operation(step, inputs)
+
+    def _pass_on(self, step: Step, inputs: list[Any]) -> list[Any]:
+        if step.proto.op in ("Switch", "RefSwitch"):
+            return [inputs[0], inputs[0]]
+        if step.proto.op in BRANCHES:
+            inputs = inputs[:2]
+        shapes = {str(tensor.shape) for tensor in inputs}
+        if step.proto.op in ("ReadVariableOp", "PlaceholderWithDefault") or len(shapes) == 1:
+            tensor = inputs[0]
+        else:
+            longest = max(self.text.get(tensor, 0) for tensor in inputs)
+            tensor = self._placeholder(inputs[0].dtype.base_dtype, None, longest)
+        return [tensor, self._placeholder(tf.int32, [])] if "Merge" in step.proto.op else [tensor]
+
+    def _operation(self, step: Step, inputs: list[Any]) -> list[Any]:
+        from tensorflow.python.framework import ops
+
+        proto = type(step.proto)(name=f"n{self.count}", op=step.proto.op)
+        self.count += 1
+        for key, value in step.proto.attr.items():
+            if not key.startswith("_"):
+                proto.attr[key].CopyFrom(value)
+        try:
+            with self.graph.as_default():
+                made = ops.Operation.from_node_def(
+                    proto, self.graph, inputs, input_types=[t.dtype for t in inputs], op_def=definition_of(proto)
+                ).outputs
+        except (ValueError, TypeError, KeyError, AttributeError, tf.errors.OpError) as error:
+            raise MismatchError(f"{step.label}: {error}") from None
+        if any(tensor.dtype == tf.string for tensor in made):
+            longest = self._longest(step, inputs)
+            self.text.update((tensor, longest) for tensor in made)
+        return list(made)
+
+    def _longest(self, step: Step, inputs: list[Any]) -> int:
+        """The bytes of the longest string that a step gives."""
+        lengths = [self.text.get(tensor, 0) for tensor in inputs]
+        op = step.proto.op
+        if op == "Const":
+            return max(map(len, step.proto.attr["value"].tensor.string_val), default=0)
+        if op in ("Add", "AddV2", "StringJoin"):
+            return sum(lengths) + len(inputs) * len(step.proto.attr["separator"].s if op == "StringJoin" else b"")
+        return max([64 if op == "AsString" else LONGEST_FED if "Lookup" in op or "Parse" in op else 0, *lengths])
+
+
+def _work(step: Step, inputs: Sequence[Any], made: Sequence[Any]) -> int:
+    """How much an operation calculates, about, where that is more than the elements of its outputs."""
+    op, attr = step.proto.op, step.proto.attr
+    sizes = [tensor.shape.num_elements() or 0 for tensor in inputs]
+    result = made[0].shape.num_elements() or 0 if made else 0
+    if op in PRODUCTS:  # an index is in two of three: m, n and k in [m, k], [k, n] and [m, n]
+        return math.isqrt(math.prod(sizes) * result)
+    if op in CHANNELS:
+        channels = math.prod(dim or 1 for dim in inputs[1].shape.as_list()[-CHANNELS[op] :])
+        return (sizes[2] if "Backprop" in op else result) * sizes[1] // max(1, channels)
+    if "Pool" in op:
+        window = tf.get_static_value(inputs[1]) if op == "MaxPoolV2" else attr["ksize"].list.i
+        return 0 if window is None else result * math.prod(max(1, int(size)) for size in window) << 5
+    if op == "LRN":
+        return result * (inputs[0].shape.as_list()[-1] or 1)
+    return result << 12 if op in SERIES else 0
+
+
+def _dims(shape: Any) -> tuple[int, ...] | None:
+    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
+
+
+def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]) -> list[Feed]:
+    """The sizes for one row and for a full batch of 4,096 numbers.
+
+    An open dimension may be one that the model takes in one size alone, an unknown rank likewise: numbers that
+    TensorFlow names in its errors are tried, and usual ones.
+
+    Raises:
+        ModelError: an output is too large or of no definite shape, or no feed is found that fits.
+    """
+    for each in inputs.values():
+        if each.dtype not in TYPES:
+            raise ModelError(f"refused graph: the input {each.name} is of type {each.dtype}, which cannot be fed")
+    reasons: list[str] = []
+    loose = any(step.proto and step.proto.op in sizes.extra for step in written.steps)
+    for guess in _guesses(reasons, inputs):
+        one = {name: each._replace(shape=_fill(each, 1, guess)) for name, each in inputs.items()}
+        if guess.size > 1 and any(tf.TensorShape(each.shape).num_elements() > LARGEST_GUESS for each in one.values()):
+            continue
+        try:
+            found = [sizes.grow(written, one)]
+        except MismatchError as error:
+            reasons.append(str(error))
+            continue
+        except IndefiniteError:
+            if not loose:
+                raise
+            continue
+        row = max((tf.TensorShape(each.shape).num_elements() for each in one.values()), default=0)
+        rows = MAX_BATCH // max(1, row)
+        many = {name: each._replace(shape=_fill(each, rows, guess)) for name, each in inputs.items()}
+        wide = {name: each._replace(shape=(1, rows)) if list(each.shape or ()) == [-1, -1] else one[name]
+                for name, each in inputs.items()}  # fmt: skip
+        for batch in (many, wide):
+            if batch != one:
+                with contextlib.suppress(MismatchError):  # the model takes no such batch, so none runs
+                    found.append(sizes.grow(written, batch)._replace(rows=rows))
+        return found
+    if loose:  # the operations that were allowed do not tell
+        shapes = {name: _fill(each, 1, Guess(1, 1, "")) for name, each in inputs.items()}
+        return [Feed(shapes, 1, 0, 0)]
+    raise ModelError(f"refused graph: no feed was found that fits it ({reasons[0]})")
+
+
+def most_rows(feeds: Sequence[Feed], most: int) -> int:
+    """How many rows a model may be fed at once, `most` at most, so that its outputs stay within the limits.
+
+    They grow with the rows as they did from one row to a batch; a model that takes no batch takes one row.
+    """
+    if not feeds:
+        return most
+    one, many = feeds[0], feeds[-1]
+    rows = most if many.rows > 1 else 1
+    for first, last, limit in ((one.elements, many.elements, MAX_TOTAL), (one.largest, many.largest, MAX_ELEMENTS)):
+        if last > first:
+            rows = min(rows, 1 + (limit - first) * (many.rows - 1) // (last - first))
+    return rows
+
+
+class Guess(NamedTuple):
+    """A size for open dimensions; a rank for inputs of unknown rank, or for one where the others are scalars."""
+
+    size: int
+    rank: int
+    name: str
+
+
+def _guesses(reasons: list[str], inputs: Mapping[str, Placeholder]) -> Iterator[Guess]:
+    """What to try: usual sizes, and those that errors name meanwhile."""
+    unknown = [each.name for each in inputs.values() if each.shape is None]
+    is_open = unknown or any(-1 in each.shape for each in inputs.values())
+    ranks = [(rank, name) for rank in range(5) for name in ["", *(unknown if unknown[1:] and rank else [])]]
+    tried: set[Guess] = set()
+    while len(tried) < ATTEMPTS:
+        named = [int(number) for reason in reasons for number in re.findall(r"\b\d{1,7}\b", reason)]
+        sizes = dict.fromkeys([1, *filter(None, named), *GUESSES]) if is_open else [1]
+        every = (Guess(size, *rank) for size in sizes for rank in (ranks if unknown else [(0, "")]))
+        guess = next((each for each in every if each not in tried), None)
+        if guess is None:
+            return
+        tried.add(guess)
+        yield guess
+
+
+def _fill(placeholder: Placeholder, rows: int, guess: Guess) -> tuple[int, ...]:
+    """A definite shape: the first dimension, if it is open, is `rows`, the others are as guessed."""
+    dims = placeholder.shape
+    if dims is None and guess.name not in ("", placeholder.name):
+        return ()
+    if dims is None:
+        dims = [-1] * (max(guess.rank, 1) if rows > 1 else guess.rank)
+    return tuple((rows if i == 0 else guess.size) if dim < 0 else dim for i, dim in enumerate(dims))
