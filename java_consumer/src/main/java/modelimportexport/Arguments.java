@@ -1,96 +1,175 @@
 package modelimportexport;
 
-import java.util.ArrayList;
-import java.util.List;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.*;
 import java.util.regex.Pattern;
+import org.tensorflow.TensorFlow;
 import picocli.CommandLine;
-import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.MissingParameterException;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
-import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
-import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 /** The command line: {@code -x} for {@code --x}, {@code --x -1,2} for {@code --x=-1,2}, and what is wrong in one line. */
 public final class Arguments {
-    private static final Pattern NEGATIVE = Pattern.compile("(?i)-([\\d.]|inf|nan).*", Pattern.DOTALL);
+    private static final Pattern NEGATIVE = Pattern.compile("(?i)-([0-9.]|inf|nan).*", Pattern.DOTALL);
 
-    private Arguments() {}
+    private final CommandSpec spec = CommandSpec.create();
+    private final Map<String, String> defaults = new HashMap<>();
+    private ParseResult result;
 
     /** A command line that is wrong. */
     public static final class Wrong extends Exception {
         private static final long serialVersionUID = 1;
 
-        private Wrong(String message) {
-            super(message + " (--help lists the flags)");
+        private Wrong(String format, Object... values) {
+            super(format.formatted(values));
+        }
+
+        private static Wrong flag(String name, String what) {
+            return new Wrong("argument %s: %s (--help lists the flags)", name, what);
         }
     }
 
-    /** The value of a flag that takes {@code NAME=LIST}. */
-    public record Pair(String name, String value) {
-        private static Pair of(String text) {
-            int sign = text.indexOf('=');
-            if (sign < 1) {
-                throw new TypeConversionException("not NAME=LIST: " + text);
-            }
-            return new Pair(text.substring(0, sign), text.substring(sign + 1));
-        }
+    /** The command line of a program; flags are added to it. */
+    public Arguments(String program, String description) {
+        spec.name(program).usageMessage().description(description + "%n").sortOptions(false);
+        spec.addOption(OptionSpec.builder("-h", "--help").type(boolean.class).usageHelp(true)
+                .description("show this help message and exit").build());
+        spec.addOption(OptionSpec.builder("--version").type(boolean.class).versionHelp(true)
+                .description("print the versions of this program and of TensorFlow").build());
     }
 
-    /**
-     * Fills in a program's options.
-     *
-     * @return whether there is something to do: --help prints what it asks for
-     * @throws Wrong it says what, naming the flag
-     */
-    public static boolean parse(Object program, String[] words) throws Wrong {
-        var commandLine = new CommandLine(program);
-        ITypeConverter<Pair> converter = Pair::of;
-        commandLine.registerConverter(Pair.class, converter);
-        commandLine.setExpandAtFiles(false);
-        commandLine.setOverwrittenOptionsAllowed(true);
-        var options = commandLine.getCommandSpec().optionsMap();
-        List<String> joined = new ArrayList<>();
-        for (String word : words) {
-            String name = word.split("=", 2)[0];
-            String previous = joined.isEmpty() ? "" : joined.get(joined.size() - 1);
-            if (options.containsKey("-" + name)) {
-                joined.add("-" + word);
-            } else if (options.containsKey(previous) && NEGATIVE.matcher(word).matches()) {
-                joined.set(joined.size() - 1, previous + "=" + word);
-            } else {
-                joined.add(word);
-            }
-        }
+    /** Adds a flag without a value. */
+    public Arguments add(String name, String help) {
+        spec.addOption(OptionSpec.builder(name).type(boolean.class).description(help).build());
+        return this;
+    }
+
+    /** Adds a flag with a value, which may be repeated; {@code fallback} is its default. */
+    public Arguments add(String name, String label, String help, String fallback) {
+        defaults.put(name, fallback);
+        spec.addOption(OptionSpec.builder(name).type(List.class).auxiliaryTypes(String.class).paramLabel(label)
+                .description(help + (fallback == null ? "" : " (default: " + fallback + ")")).build());
+        return this;
+    }
+
+    /** Whether a flag was given. */
+    public boolean has(String name) {
+        return result.hasMatchedOption(name);
+    }
+
+    /** The values of a flag. */
+    public List<String> all(String name) {
+        return result.matchedOptionValue(name, List.of());
+    }
+
+    /** The last value of a flag, or its default. */
+    public String get(String name) {
+        return has(name) ? all(name).get(all(name).size() - 1) : defaults.get(name);
+    }
+
+    /** The value of a flag that counts from one; null where it was not given. */
+    public Integer count(String name) {
+        return has(name) ? Integer.valueOf(get(name)) : null;
+    }
+
+    /** Parses words. Returns whether the program has to run: --help and --version print what they ask for. */
+    public boolean parse(String[] words) throws Wrong, IOException {
+        var line = new CommandLine(spec).setExpandAtFiles(false).setEndOfOptionsDelimiter("\0");
         try {
-            ParseResult result = commandLine.parseArgs(joined.toArray(new String[0]));
-            if (result.isUsageHelpRequested()) {
-                commandLine.usage(System.out);
-                return false;
-            }
-            List<String> exclusive = result.matchedOptions().stream()
-                    .map(OptionSpec::longestName)
-                    .filter(List.of("--x", "--stdin")::contains)
-                    .distinct()
-                    .toList();
-            if (exclusive.size() > 1) {
-                throw new Wrong("argument %s: not allowed with argument %s".formatted(exclusive.get(1), exclusive.get(0)));
-            }
-            return true;
+            result = line.parseArgs(join(words));
         } catch (MissingParameterException e) {
-            throw new Wrong("argument %s: expected one argument".formatted(name(e.getMissing().get(0))));
+            throw Wrong.flag(((OptionSpec) e.getMissing().get(0)).longestName(), "expected one argument");
         } catch (UnmatchedArgumentException e) {
-            throw new Wrong("unrecognized arguments: " + String.join(" ", e.getUnmatched()));
-        } catch (ParameterException e) {
-            Throwable cause = e.getCause() == null ? e : e.getCause();
-            throw new Wrong(e.getArgSpec() == null
-                    ? e.getMessage()
-                    : "argument %s: %s".formatted(name(e.getArgSpec()), cause.getMessage()));
+            String unknown = e.getUnmatched().get(0);
+            String name = "--" + unknown.replaceFirst("^-+", "").split("=", 2)[0];
+            String near = nearest(name, spec.optionsMap().keySet()).get(0);
+            throw new Wrong("unknown argument: %s (%s--help lists the flags)",
+                    unknown, unknown.startsWith("-") ? "nearest: " + near + "; " : "");
+        }
+        if (result.isUsageHelpRequested()) {
+            line.usage(System.out);
+        } else if (result.isVersionHelpRequested()) {
+            System.out.printf("%s %s, tensorflow-core-api %s, TensorFlow %s%n", spec.name(),
+                    version("modelimportexport/" + spec.name()), version("org.tensorflow/tensorflow-core-api"),
+                    TensorFlow.version());
+        } else {
+            check(result.matchedOptions().stream().map(OptionSpec::longestName).toList());
+            return true;
+        }
+        return false;
+    }
+
+    private String[] join(String[] words) throws Wrong {
+        Map<String, OptionSpec> flags = spec.optionsMap();
+        List<String> joined = new ArrayList<>();
+        for (String given : words) {
+            String word = flags.containsKey("-" + given.split("=", 2)[0]) ? "-" + given : given;
+            OptionSpec before = joined.isEmpty() ? null : flags.get(joined.get(joined.size() - 1));
+            if (before != null && NEGATIVE.matcher(word).matches()) {
+                word = joined.remove(joined.size() - 1) + "=" + word;
+            } else if (before != null && before.isMultiValue() && word.matches("-[^ ]+")) {
+                throw Wrong.flag(before.longestName(), "expected one argument");
+            }
+            joined.add(word);
+            OptionSpec flag = flags.get(word.split("=", 2)[0]);
+            if (flag != null && !flag.isMultiValue() && word.contains("=")) {
+                throw Wrong.flag(flag.longestName(), "ignored explicit argument '" + word.split("=", 2)[1] + "'");
+            } else if (flag != null && (flag.usageHelp() || flag.versionHelp())) {
+                break; // whatever follows
+            }
+        }
+        return joined.toArray(new String[0]);
+    }
+
+    /** What a consumer's flags take, and which of them go together. */
+    private void check(List<String> given) throws Wrong {
+        for (String count : all("--batch")) {
+            if (!count.matches("0{0,9}[1-9][0-9]{0,9}") || Long.parseLong(count) > Integer.MAX_VALUE) {
+                throw Wrong.flag("--batch", "not a whole number from 1 to " + Integer.MAX_VALUE + ": " + count);
+            }
+        }
+        for (String other : List.of("--x", "--save")) {
+            List<String> both = given.stream().filter(Set.of("--stdin", other)::contains).distinct().toList();
+            if (both.size() > 1) {
+                throw Wrong.flag(both.get(1), "not allowed with argument " + both.get(0));
+            }
+        }
+        for (String single : List.of("--stdin", "--save")) {
+            if (has(single) && all("--output").size() > 1) {
+                throw Wrong.flag("--output", "only one with " + single);
+            }
+        }
+        if (has("--batch") && !has("--stdin")) {
+            throw Wrong.flag("--batch", "only with --stdin");
+        }
+        for (String feed : all("--feed")) {
+            if (feed.indexOf('=') < 1) {
+                throw Wrong.flag("--feed", "not NAME=VALUES: " + feed);
+            }
         }
     }
 
-    private static String name(CommandLine.Model.ArgSpec option) {
-        return ((OptionSpec) option).longestName();
+    private static String version(String artifact) throws IOException {
+        var properties = new Properties();
+        try (InputStream file = Arguments.class.getResourceAsStream("/META-INF/maven/" + artifact + "/pom.properties")) {
+            properties.load(file);
+        }
+        return properties.getProperty("version");
+    }
+
+    /** The three of some names that have the longest beginning and end in common with one; then those of its length. */
+    public static List<String> nearest(String name, Collection<String> names) {
+        return names.stream().sorted(Comparator.<String>comparingInt(other -> -common(name, other) - common(
+                new StringBuilder(name).reverse().toString(), new StringBuilder(other).reverse().toString()))
+                .thenComparingInt(other -> Math.abs(name.length() - other.length()))).limit(3).toList();
+    }
+
+    private static int common(String a, String b) {
+        int length = Arrays.mismatch(a.toCharArray(), b.toCharArray());
+        return length < 0 ? a.length() : length;
     }
 }

@@ -1,220 +1,165 @@
 package modelimportexport;
 
-import java.io.IOException;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.Iterator;
-import java.util.List;
-import java.util.Map;
-import java.util.Set;
-import java.util.regex.Pattern;
-import org.tensorflow.Graph;
-import org.tensorflow.GraphOperation;
-import org.tensorflow.Output;
-import org.tensorflow.TensorFlow;
-import org.tensorflow.ndarray.Shape;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.TextFormat;
+import java.io.*;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.*;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.security.GeneralSecurityException;
+import java.security.MessageDigest;
+import java.util.*;
+import java.util.stream.Stream;
 import org.tensorflow.proto.GraphDef;
-import org.tensorflow.proto.MetaGraphDef;
-import org.tensorflow.proto.SavedModel;
-import org.tensorflow.proto.SignatureDef;
-import org.tensorflow.proto.TensorInfo;
+import org.tensorflow.proto.NodeDef;
 
 /**
- * Reads a model's files: a frozen graph or a SavedModel. What is read has passed checks 1 to 3 of {@link GraphCheck}, so
- * that TensorFlow may have it.
+ * Finds a model's files and makes sure that TensorFlow may have them: the SHA-256 of each is in the list of the models that
+ * were checked. A damaged file, a stranger's file and an unchecked file are refused alike.
  */
 public final class ModelFile {
-    /** The kinds of model that this program reads. */
-    public enum Kind { FROZEN_GRAPH, SAVED_MODEL }
-
-    /**
-     * A model whose files were read and checked.
-     *
-     * @param path the frozen graph or the SavedModel's folder
-     * @param metaGraph of a SavedModel, else null
-     * @param input the tensor or operation to feed
-     * @param output the tensor or operation to fetch
-     * @param keys of a SavedModel, the signature's input keys and their tensor names
-     */
-    public record Model(
-            Kind kind, String path, GraphDef graphDef, MetaGraphDef metaGraph, String input, String output,
-            Map<String, String> keys) {}
+    /** The regression as it is frozen, and the list of checked models. */
+    static final String FROZEN = "frozen_graphs/frozen_linear_regression.pb";
+    static final String CHECKED = "frozen_graphs/SHA256SUMS";
 
     // The names under which a folder can hold a SavedModel, in the order in which the loader looks for them.
-    private static final List<String> SAVED_MODEL_FILES = List.of("saved_model.cpb", "saved_model.pb", "saved_model.pbtxt");
-
-    private static final Pattern FILE_OF_CHECKPOINT = Pattern.compile("(.+)\\.(?:meta|index|data-\\d{5}-of-\\d{5})");
+    private static final String[] SAVED_MODEL_FILES = {"saved_model.cpb", "saved_model.pb", "saved_model.pbtxt"};
 
     private ModelFile() {}
 
-    /**
-     * Tells of which kind the model at a path is.
-     *
-     * @throws ModelError there is nothing, or a checkpoint
-     */
-    public static Kind kindOf(String path) throws IOException {
-        if (savedModelFile(path) != null) {
-            return Kind.SAVED_MODEL;
-        }
-        if (holdsCheckpoint(path) || FILE_OF_CHECKPOINT.matcher(path).matches() && Files.exists(Path.of(path))) {
-            throw new ModelError("not a frozen graph or SavedModel: %s (it holds Saver checkpoints; freeze one with "
-                    + "./freeze_graph_linear_regression.sh)", path);
-        }
-        if (!Files.exists(Path.of(path))) {
-            throw new ModelError(
-                    "no model: %s (run ./freeze_graph_linear_regression.sh first, or give --model)", path);
-        }
-        if (Files.isDirectory(Path.of(path))) {
-            throw new ModelError("not a usable model file: %s is not a regular file", path);
-        }
-        return Kind.FROZEN_GRAPH;
-    }
-
-    private static String savedModelFile(String folder) {
-        return SAVED_MODEL_FILES.stream()
-                .map(name -> Path.of(folder, name))
-                .filter(Files::exists)
-                .findFirst()
-                .map(Path::toString)
-                .orElse(null);
-    }
-
-    private static boolean holdsCheckpoint(String path) throws IOException {
-        if (Files.exists(Path.of(path + ".index")) || Files.exists(Path.of(path + ".meta"))
-                || Files.exists(Path.of(path, "checkpoint"))) {
+    /** Whether a SavedModel is at a path; if not, it is a frozen graph. Throws ModelError for anything else. */
+    public static boolean isSavedModel(String path) {
+        if (Stream.of(SAVED_MODEL_FILES).anyMatch(name -> new File(path, name).exists())) {
             return true;
         }
-        if (!Files.isDirectory(Path.of(path))) {
-            return false;
+        File file = new File(path);
+        String name = file.getName();
+        boolean checkpoint = file.isDirectory() || new File(path + ".index").exists() || new File(path + ".meta").exists();
+        if (!checkpoint && !file.exists()) {
+            throw new ModelError("no model: %s (run %s first, or give --model)", path,
+                    path.endsWith(".pb") ? "./freeze_graph_linear_regression.sh" : "python model_producer.py");
+        } else if (!checkpoint && Stream.of(".keras", ".h5", ".hdf5").anyMatch(path::endsWith)) {
+            throw new ModelError(
+                    "not a frozen graph or SavedModel: %s (a Keras file; freeze it with model_freeze.py)", path);
+        } else if (!checkpoint && List.of(SAVED_MODEL_FILES).contains(name)) {
+            throw new ModelError("not a frozen graph: %s is a file of a SavedModel (give its folder)", path);
+        } else if (file.isDirectory() && Stream.of(file.list()).noneMatch(ModelFile::isOfCheckpoint)) {
+            throw notRegular(path);
+        } else if (checkpoint || isOfCheckpoint(name) || name.matches(".+\\.data-[0-9]{5}-of-[0-9]{5}")) {
+            throw new ModelError("not a frozen graph or SavedModel: %s "
+                    + "(it holds Saver checkpoints; freeze it with python model_freeze.py)", path);
         }
-        try (DirectoryStream<Path> indexes = Files.newDirectoryStream(Path.of(path), "*.index")) {
-            return indexes.iterator().hasNext();
-        }
+        return false;
+    }
+
+    private static boolean isOfCheckpoint(String name) {
+        return name.equals("checkpoint") || name.endsWith(".meta") || name.endsWith(".index");
     }
 
     /**
-     * Reads a frozen graph.
+     * Throws ModelError where a file of a model is not a regular file, is empty where it must not be, or is not in a list.
      *
-     * @throws ModelError it is refused
-     * @throws IOException it cannot be read
+     * @param checked the list; null trusts the model
      */
-    public static Model readFrozenGraph(String path, String input, String output, List<String> allow, boolean trust)
-            throws IOException {
-        Path name = Path.of(path).getFileName();
-        if (name != null && SAVED_MODEL_FILES.contains(name.toString())) {
-            throw new ModelError("not a GraphDef: %s: it is a SavedModel (give its folder)", path);
-        }
-        GraphDef graphDef = GraphCheck.parse(GraphDef.newBuilder(), GraphCheck.readFile(path, trust), path).build();
-        if (!trust) {
-            GraphCheck.checkGraph(graphDef, GraphCheck.with(GraphCheck.OPERATIONS, allow));
-        }
-        return new Model(Kind.FROZEN_GRAPH, path, graphDef, null, input, output, Map.of());
-    }
-
-    /**
-     * Reads from a SavedModel's folder the MetaGraphDef that the loader would load for just these tags.
-     *
-     * @param input key of the signature's; null takes the only one
-     * @param output likewise
-     * @throws ModelError it is refused; or it has no such tags, signature or key, and then those that it has are listed
-     * @throws IOException a file cannot be read
-     */
-    public static Model readSavedModel(
-            String folder, List<String> tags, String signature, String input, String output, List<String> allow,
-            boolean trust) throws IOException {
-        String path = savedModelFile(folder);
-        if (path.endsWith(".cpb")) {
-            throw new ModelError("not a usable model file: %s is a SavedModel in chunks, which nothing here checks", path);
-        }
-        SavedModel savedModel =
-                GraphCheck.parse(SavedModel.newBuilder(), GraphCheck.readFile(path, trust), path).build();
-        MetaGraphDef metaGraph = findTags(savedModel, tags);
-        if (!trust) {
-            GraphCheck.checkGraph(metaGraph.getGraphDef(), GraphCheck.with(GraphCheck.SAVED_MODEL_OPERATIONS, allow));
-            GraphCheck.checkLoading(metaGraph, folder);
-        }
-        if (!metaGraph.containsSignatureDef(signature)) {
-            throw new ModelError("no such signature: %s (the model has: %s)",
-                    signature, GraphCheck.orNone(GraphCheck.sorted(metaGraph.getSignatureDefMap())));
-        }
-        SignatureDef signatureDef = metaGraph.getSignatureDefOrThrow(signature);
-        Map<String, String> keys = new HashMap<>();
-        signatureDef.getInputsMap().forEach((key, tensor) -> keys.put(key, tensor.getName()));
-        return new Model(Kind.SAVED_MODEL, folder, metaGraph.getGraphDef(), metaGraph,
-                find(signatureDef.getInputsMap(), input, "input"), find(signatureDef.getOutputsMap(), output, "output"), keys);
-    }
-
-    private static MetaGraphDef findTags(SavedModel savedModel, List<String> tags) {
-        List<String> present = new ArrayList<>();
-        for (MetaGraphDef metaGraph : savedModel.getMetaGraphsList()) {
-            List<String> its = metaGraph.getMetaInfoDef().getTagsList();
-            if (Set.copyOf(its).equals(Set.copyOf(tags))) {
-                return metaGraph;
+    public static void requireChecked(String path, String checked) throws IOException, GeneralSecurityException {
+        List<Path> files = filesOf(Path.of(path));
+        requireContent(path);
+        Set<String> known = checked == null ? Set.of() : listed(checked);
+        for (Path file : files) {
+            if (checked != null && !known.contains(digest(file))) {
+                throw new ModelError(
+                        "not checked: %s (python model_check.py %s checks it; --trust takes it as it is)", path, path);
             }
-            present.add(String.join(",", its));
         }
-        throw new ModelError("no such tag: %s (the model has: %s)", String.join(",", tags), String.join("; ", present));
+        requireContent(path + "/saved_model.pb");
     }
 
-    private static String find(Map<String, TensorInfo> tensors, String key, String kind) {
-        String wanted = key == null && tensors.size() == 1 ? tensors.keySet().iterator().next() : key;
-        if (wanted == null || !tensors.containsKey(wanted)) {
-            throw new ModelError("no such %s: %s (the model has: %s)", kind, wanted == null ? "(none given)" : wanted,
-                    GraphCheck.orNone(GraphCheck.sorted(tensors)));
+    private static void requireContent(String path) {
+        if (new File(path).isFile() && new File(path).length() == 0) { // TensorFlow would crash
+            throw new ModelError("not a usable model file: %s is empty", path);
         }
-        return tensors.get(wanted).getName();
     }
 
-    /** The lines of --list: placeholders, outputs or signatures, operations, versions. */
-    public static List<String> describe(Model model) {
-        List<String> lines = new ArrayList<>();
-        List<String> ends = new ArrayList<>();
-        int operations = 0;
-        try (Graph graph = GraphCheck.importGraph(model.graphDef())) {
-            for (Iterator<GraphOperation> all = graph.operations(); all.hasNext(); operations++) {
-                GraphOperation operation = all.next();
-                boolean used = false;
-                for (int i = 0; i < operation.numOutputs(); i++) {
-                    used |= operation.numConsumers(i) > 0;
-                }
-                if (operation.type().equals("Placeholder")) {
-                    lines.add("placeholder: " + describe(operation.output(0)));
-                } else if (!used && !operation.type().equals("Const")) {
-                    for (int i = 0; i < operation.numOutputs(); i++) {
-                        ends.add("output: " + describe(operation.output(i)));
-                    }
+    /** A frozen graph itself, or all files in the folder of a SavedModel, none of them a link, a FIFO or a device. */
+    private static List<Path> filesOf(Path path, LinkOption... options) throws IOException {
+        List<Path> found = new ArrayList<>();
+        var attributes = Files.readAttributes(path, BasicFileAttributes.class, options);
+        if (attributes.isDirectory()) {
+            try (DirectoryStream<Path> entries = Files.newDirectoryStream(path)) {
+                for (Path entry : entries) {
+                    found.addAll(filesOf(entry, LinkOption.NOFOLLOW_LINKS));
                 }
             }
-            if (model.kind() == Kind.FROZEN_GRAPH) {
-                lines.addAll(ends);
+        } else if (attributes.isRegularFile()) {
+            found.add(path);
+        } else {
+            throw notRegular(path);
+        }
+        return found;
+    }
+
+    private static ModelError notRegular(Object path) {
+        return new ModelError("not a usable model file: %s is not a regular file", path);
+    }
+
+    /** The digests in a list as {@code sha256sum -c} reads it; none where there is no such file. */
+    private static Set<String> listed(String checked) throws IOException {
+        Set<String> digests = new HashSet<>();
+        if (Files.exists(Path.of(checked))) {
+            if (!Files.isRegularFile(Path.of(checked))) {
+                throw notRegular(checked);
+            }
+            String text = Files.readString(Path.of(checked), StandardCharsets.ISO_8859_1);
+            for (int from = 0, to; (to = text.indexOf('\n', from)) >= 0; from = to + 1) {
+                int start = text.charAt(from) == '\\' ? from + 1 : from;
+                if (to > start + 66 && text.charAt(start + 64) == ' ' && " *".indexOf(text.charAt(start + 65)) >= 0) {
+                    digests.add(text.substring(start, start + 64));
+                }
+            }
+        }
+        return digests;
+    }
+
+    private static String digest(Path file) throws IOException, GeneralSecurityException {
+        MessageDigest sha256 = MessageDigest.getInstance("SHA-256");
+        try (InputStream stream = Files.newInputStream(file)) {
+            byte[] buffer = new byte[1 << 16];
+            for (int read; (read = stream.read(buffer)) > 0;) {
+                sha256.update(buffer, 0, read);
+            }
+        }
+        return HexFormat.of().formatHex(sha256.digest());
+    }
+
+    /** Reads a GraphDef, binary or text, the devices of the machine that made it cleared. Throws ModelError. */
+    public static GraphDef readFrozenGraph(String path) throws IOException {
+        byte[] data = Files.readAllBytes(Path.of(path));
+        String text = new String(data, StandardCharsets.ISO_8859_1);
+        try {
+            GraphDef graphDef;
+            if (text.chars().noneMatch(c -> c < ' ' && "\t\n\r".indexOf(c) < 0)) { // no binary one is without
+                var builder = GraphDef.newBuilder();
+                TextFormat.merge(new String(data, StandardCharsets.UTF_8), builder);
+                graphDef = builder.build();
             } else {
-                Map<String, SignatureDef> signatures = model.metaGraph().getSignatureDefMap();
-                for (String name : GraphCheck.sorted(signatures)) {
-                    lines.add("signature: " + name);
-                    describe(lines, graph, "input", signatures.get(name).getInputsMap());
-                    describe(lines, graph, "output", signatures.get(name).getOutputsMap());
-                }
+                graphDef = GraphDef.parseFrom(data);
             }
-        }
-        lines.add("operations: " + operations);
-        lines.add("producer version: " + model.graphDef().getVersions().getProducer());
-        lines.add("TensorFlow version: " + TensorFlow.version());
-        return lines;
-    }
-
-    private static void describe(List<String> lines, Graph graph, String kind, Map<String, TensorInfo> tensors) {
-        for (String key : GraphCheck.sorted(tensors)) {
-            Output<?> tensor = GraphCheck.findOutput(graph, tensors.get(key).getName());
-            lines.add("  %s: %s = %s".formatted(kind, key, describe(tensor)));
+            if (!text.contains("/job:")) { // which most are without, and building a graph anew takes time
+                return graphDef;
+            }
+            var cleared = graphDef.toBuilder();
+            cleared.getNodeBuilderList().forEach(NodeDef.Builder::clearDevice);
+            return cleared.build();
+        } catch (InvalidProtocolBufferException | TextFormat.ParseException e) {
+            throw new ModelError("not a GraphDef: %s: %s", path, e.getMessage());
         }
     }
 
-    private static String describe(Output<?> tensor) {
-        Shape shape = tensor.shape();
-        return "%s %s %s".formatted(tensor.op().name(), GraphCheck.typeName(tensor.dataType().getNumber()),
-                shape.isUnknown() ? "?" : Rows.shapeText(shape.asArray()));
+    /** What to say of an error that TensorFlow raised while it loaded a model. */
+    public static ModelError explain(RuntimeException error, String path, String tag) {
+        String message = String.valueOf(error.getMessage());
+        return message.contains("matching supplied tags")
+                ? new ModelError("no such tag: %s (python model_check.py --list %s shows those it has)", tag, path)
+                : new ModelError("cannot load: %s: %s", path, Terminal.oneLine(message));
     }
 }

@@ -1,38 +1,24 @@
 package modelimportexport;
 
-import java.io.FileDescriptor;
-import java.io.FileInputStream;
-import java.io.FileOutputStream;
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.OutputStream;
-import java.io.PrintStream;
+import java.io.*;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
-import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
-import java.nio.file.Path;
-import java.util.regex.Pattern;
+import java.nio.file.*;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.tensorflow.TensorFlow;
 
-/** What the program writes to its user besides results: errors in one line, and nothing of TensorFlow's log. */
+/** What a program shares with its user besides results: errors in one line, exit statuses, nothing of TensorFlow's log. */
 public final class Terminal {
-    private static String program = "java_consumer";
     private static final int LONGEST_ERROR = 1000; // characters
-
-    // What a TensorFlow error quotes of the graph, behind the fault.
-    private static final Pattern QUOTES = Pattern.compile("\n\t? ?\\[\\[.*", Pattern.DOTALL);
-
-    private static final Pattern LINE_BREAK = Pattern.compile("[\n-\r\u001c-\u001e\u0085\u2028\u2029]+");
-
     private static Process relay; // to standard error, where that is a file
 
     private Terminal() {}
 
-    /** Sets the name that errors begin with. */
-    public static void setProgram(String name) {
-        program = name;
+    /** A program. */
+    @FunctionalInterface
+    public interface Main {
+        /** Runs it. */
+        void run() throws Throwable;
     }
 
     /** Standard input; empty where the caller has closed it. */
@@ -43,6 +29,16 @@ public final class Terminal {
     /** Standard output, with errors that are thrown; nothing where the caller has closed it. */
     public static OutputStream standardOutput() {
         return isClosed(1) ? OutputStream.nullOutputStream() : new FileOutputStream(FileDescriptor.out);
+    }
+
+    /** Whether standard input is a terminal: {@code System.console()} tells that of both streams, or since JDK 22 of none. */
+    public static boolean isInteractive() {
+        try {
+            var test = new ProcessBuilder("test", "-t", "0").redirectInput(ProcessBuilder.Redirect.INHERIT).start();
+            return test.waitFor() == 0;
+        } catch (IOException | InterruptedException e) {
+            return false; // not POSIX
+        }
     }
 
     /** Whether the caller has closed a descriptor: one of the JVM's own files has then taken its number. */
@@ -63,6 +59,8 @@ public final class Terminal {
      * its own. Where that does not work (not Linux, or standard error is closed or a socket), the lines stay.
      */
     public static void hideLog() {
+        // JavaCPP, on which TensorFlow for Java is built, would look for a GPU's 18 libraries for a tenth of a second.
+        System.getProperties().putIfAbsent("org.bytedeco.javacpp.platform.extension", "");
         if (System.getenv("TF_CPP_MIN_LOG_LEVEL") != null) {
             return;
         }
@@ -87,55 +85,70 @@ public final class Terminal {
         }
     }
 
-    /** Ends the program, once what it said has arrived. */
-    public static void exit(int status) {
-        if (relay != null) {
-            System.err.close();
-            try {
-                relay.waitFor();
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
+    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line. */
+    public static void run(String program, Main main) {
+        hideLog();
+        // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read.
+        Thread library = new Thread(Terminal::loadLibrary);
+        library.start();
+        int status = 0;
+        try {
+            main.run();
+        } catch (Throwable e) {
+            if (!"Broken pipe".equals(e.getMessage())) {
+                System.err.println(program + ": " + oneLine(reason(e)));
+                status = e instanceof Arguments.Wrong ? 2 : 1;
             }
+        }
+        try {
+            library.join(); // a process that ended while it is loaded could crash
+        } catch (InterruptedException e) {
+            status = 1;
+        }
+        if (relay != null) { // what it said has to arrive
+            System.err.close();
+            relay.onExit().join();
         }
         // The threads that still wait for input or for the other's end of a pipe end with the process.
         Runtime.getRuntime().halt(status);
     }
 
-    /** The text of an error on one line that a terminal shows as it is. */
-    public static String oneLine(Throwable error) {
-        String text = String.valueOf(error.getMessage());
-        if (error instanceof NoSuchFileException) {
-            text = "No such file or directory: " + text;
-        } else if (error instanceof AccessDeniedException) {
-            text = "Permission denied: " + text;
-        } else if (error instanceof FileSystemException e && e.getReason() != null) {
-            text = e.getReason() + ": " + e.getFile();
-        } else if (!(error instanceof ModelError || error instanceof IOException || error instanceof Arguments.Wrong)) {
-            text = error.getClass().getSimpleName() + ": " + text;
+    private static void loadLibrary() {
+        try {
+            TensorFlow.version();
+        } catch (Throwable e) {
+            // Its first user says so.
         }
-        String line = LINE_BREAK.splitAsStream(QUOTES.matcher(text).replaceFirst(""))
-                .map(String::strip)
-                .filter(part -> !part.isEmpty())
-                .collect(Collectors.joining(" "));
+    }
+
+    /** What went wrong, and with which file. */
+    static String reason(Throwable error) {
+        if (error instanceof FileSystemException e) {
+            String reason = e instanceof NoSuchFileException ? "No such file or directory"
+                    : e instanceof AccessDeniedException ? "Permission denied"
+                    : e instanceof FileAlreadyExistsException ? "File exists" : e.getReason();
+            return reason + ": " + e.getFile();
+        }
+        boolean plain = error instanceof ModelError || error instanceof IOException || error instanceof Arguments.Wrong;
+        return plain ? error.getMessage() : error.getClass().getSimpleName() + ": " + error.getMessage();
+    }
+
+    /** The text of an error on one line that a terminal shows as it is, without what TensorFlow quotes of the graph. */
+    public static String oneLine(String text) {
+        String line = Stream.of(text.replaceFirst("(?s)\n\t? ?\\[\\[.*", "").split("[\n-\r\u001c-\u001e\u0085\u2028\u2029]"))
+                .map(String::strip).filter(part -> !part.isEmpty()).collect(Collectors.joining(" "));
         int[] characters = line.codePoints().map(c -> isPrintable(c) ? c : ' ').toArray();
         int length = characters.length;
-        if (length <= LONGEST_ERROR) {
-            return new String(characters, 0, length);
-        }
-        String tail = new String(characters, length - LONGEST_ERROR / 2, LONGEST_ERROR / 2);
-        return new String(characters, 0, LONGEST_ERROR / 2) + " ... " + tail;
+        int half = LONGEST_ERROR / 2;
+        return length <= LONGEST_ERROR ? new String(characters, 0, length)
+                : new String(characters, 0, half) + " ... " + new String(characters, length - half, half);
     }
 
     private static boolean isPrintable(int character) {
-        return switch (Character.getType(character)) {
+        return character == ' ' || switch (Character.getType(character)) {
             case Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.PRIVATE_USE, Character.UNASSIGNED,
                     Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR, Character.SPACE_SEPARATOR -> false;
             default -> true;
         };
-    }
-
-    /** Prints an error as one line on standard error. */
-    public static void warn(Throwable error) {
-        System.err.println(program + ": " + oneLine(error));
     }
 }

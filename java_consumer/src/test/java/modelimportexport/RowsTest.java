@@ -4,144 +4,276 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.PipedInputStream;
 import java.io.PipedOutputStream;
-import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.math.MathContext;
 import java.math.RoundingMode;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
-import java.util.Map;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Locale;
 import java.util.Random;
+import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
-import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
+import java.util.stream.StreamSupport;
+import modelimportexport.Rows.Array;
+import modelimportexport.Rows.Placeholder;
+import modelimportexport.Rows.Type;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.tensorflow.proto.DataType;
 
+/** The cases of {@code tests/cases/}, and what only Java can get wrong. */
 final class RowsTest {
-    private static double[] doubles(Rows.Array array) {
-        double[] numbers = new double[array.size()];
-        ByteBuffer.wrap(array.contents()).order(ByteOrder.nativeOrder()).asDoubleBuffer().get(numbers);
-        return numbers;
+    private static List<JsonNode> cases(String name) throws IOException {
+        JsonNode cases = new ObjectMapper().readTree(new File("../tests/cases/" + name + ".json"));
+        return StreamSupport.stream(cases.spliterator(), false).toList();
     }
 
-    private static ByteBuffer buffer(int size) {
-        return ByteBuffer.allocate(size).order(ByteOrder.nativeOrder());
+    static List<JsonNode> valuesIn() throws IOException {
+        return cases("values_in");
     }
 
-    private static Rows.Array array(double... numbers) {
-        ByteBuffer contents = buffer(8 * numbers.length);
-        DoubleStream.of(numbers).forEach(contents::putDouble);
-        return new Rows.Array(DataType.DT_DOUBLE, new long[] {numbers.length}, contents.array());
+    static List<JsonNode> valuesOut() throws IOException {
+        return cases("values_out");
     }
 
-    private static Rows.Array floats(float... numbers) {
-        ByteBuffer contents = buffer(4 * numbers.length);
-        for (float number : numbers) {
-            contents.putFloat(number);
+    static List<JsonNode> shapes() throws IOException {
+        return cases("shapes");
+    }
+
+    static List<JsonNode> batches() throws IOException {
+        return cases("batches");
+    }
+
+    static List<JsonNode> streams() throws IOException {
+        return cases("streams");
+    }
+
+    private static Type type(JsonNode given) {
+        return Type.of(given.get("dtype").asText());
+    }
+
+    private static long[] dims(JsonNode shape) {
+        return shape.isNull() ? null : StreamSupport.stream(shape.spliterator(), false).mapToLong(JsonNode::asLong).toArray();
+    }
+
+    private static Placeholder placeholder(JsonNode given) {
+        return new Placeholder("x", Type.FLOAT64, dims(given.get("shape")));
+    }
+
+    /** Elements in hexadecimal, most significant byte first. */
+    private static List<String> bits(Array array) {
+        List<String> texts = new ArrayList<>();
+        for (int i = 0; i < array.size(); i++) {
+            byte[] element = array.strings() != null ? array.strings()[i]
+                    : Arrays.copyOfRange(array.contents(), i * array.type().size, (i + 1) * array.type().size);
+            for (int b = 0; array.strings() == null && b < element.length / 2; b++) {
+                byte swapped = element[b];
+                element[b] = element[element.length - 1 - b];
+                element[element.length - 1 - b] = swapped;
+            }
+            texts.add(HexFormat.of().formatHex(element));
         }
-        return new Rows.Array(DataType.DT_FLOAT, new long[] {numbers.length}, contents.array());
+        return texts;
     }
 
-    private static String text(Rows.Array array) {
-        byte[] text = new byte[26 * array.size()];
-        int length = Rows.format(text, 0, array, 0, array.size(), ' ', ' ', 0);
-        return new String(text, 0, length, StandardCharsets.US_ASCII).strip();
+    private static Array array(Type type, String bits) {
+        byte[] element = HexFormat.of().parseHex(bits);
+        if (type == Type.STRING) {
+            return new Array(type, new long[] {1}, null, new byte[][] {element});
+        }
+        ByteBuffer contents = ByteBuffer.allocate(element.length);
+        for (int i = element.length - 1; i >= 0; i--) {
+            contents.put(element[i]);
+        }
+        return new Array(type, new long[] {1}, contents.array(), null);
     }
 
-    @Test
-    void numbersIn() {
-        var numbers = Rows.parseNumbers("0,-1.5,+.5,2.,1e-3,1E+2,5e-324,1e-400,1e22", DataType.DT_DOUBLE, "");
-        assertArrayEquals(new double[] {0, -1.5, 0.5, 2, 0.001, 100, 4.9e-324, 0, 1e22}, doubles(numbers));
-        double inf = Double.POSITIVE_INFINITY;
-        var words = Rows.parseNumbers("nan,-NaN,Inf,-INF,+inf", DataType.DT_DOUBLE, "");
-        assertArrayEquals(new double[] {Double.NaN, Double.NaN, inf, -inf, inf}, doubles(words));
-    }
-
-    @ParameterizedTest
-    @ValueSource(strings = {
-        "", " ", " 1", "1 ", "1_0", "0x1", "0x1p3", "1d", "1f", "Infinity", "-", "+", ".", "e5", "1e", "1e+", "--1", "1.2.3",
-        "1e5.", "nanx", "\u0663", "1\r", "-.e1"})
-    void whatIsNoNumber(String text) {
-        var error = assertThrows(
-                ModelError.class, () -> Rows.parseNumbers("1," + text, DataType.DT_DOUBLE, " in --x"));
-        assertEquals("not a number: " + text + " in --x", error.getMessage());
+    private static String text(Array array) {
+        var text = new StringBuilder();
+        Rows.format(text, array, 0, array.size(), '\n', 1);
+        return text.toString().strip();
     }
 
     @ParameterizedTest
-    @CsvSource({"1e999,DT_DOUBLE,float64", "-1e39,DT_FLOAT,float32", "3.4028235677973367e38,DT_FLOAT,float32"})
-    void numbersOutOfRange(String text, DataType type, String name) {
-        var error = assertThrows(ModelError.class, () -> Rows.parseNumbers(text, type, " in --x"));
-        assertEquals("out of range for " + name + ": " + text, error.getMessage());
-    }
-
-    /** 1 + 2^-24 lies midway between two float32s; by way of a double the digits behind would be lost. */
-    @Test
-    void float32IsRoundedOnce() {
-        String midway = "1.000000059604644775390625";
-        var numbers = Rows.parseNumbers(
-                midway + "," + midway + "0000000001,0.1,3.4028235677973366e38", DataType.DT_FLOAT, "");
-        assertEquals("1 1.0000001 0.1 3.4028235e+38", text(numbers));
-    }
-
-    @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "?        | 1  | []", "?       | 3  | [3]", "[]      | 1  | []", "[-1]      | 3  | [3]", "[-1,-1] | 4 | [1, 4]",
-        "[-1,10]  | 20 | [2, 10]", "[2,-1,3] | 12 | [2, 2, 3]", "[2,2] | 4 | [2, 2]",
-        "[]       | 2  | wrong number of values: 2 given, the placeholder x takes 1",
-        "[-1,10]  | 15 | wrong number of values: 15 given, the placeholder x takes a multiple of 10",
-        "[2,2]    | 8  | wrong number of values: 8 given, the placeholder x takes 4",
-        "[0,2]    | 4  | wrong number of values: 4 given, the placeholder x takes 0"})
-    void feedShape(String shape, int count, String expected) {
-        String inner = shape.substring(1, Math.max(1, shape.length() - 1));
-        long[] dims = shape.equals("?") ? null : inner.isEmpty() ? new long[0]
-                : Stream.of(inner.split(",")).mapToLong(Long::parseLong).toArray();
-        String got;
-        try {
-            got = Rows.shapeText(Rows.feedShape(dims, count, "x"));
-        } catch (ModelError e) {
-            got = e.getMessage();
+    @MethodSource
+    void valuesIn(JsonNode given) {
+        String where = given.path("where").asText(" in --x");
+        if (given.has("error")) {
+            var error = assertThrows(
+                    ModelError.class, () -> Rows.parseValues(given.get("text").asText(), type(given), where));
+            assertEquals(given.get("error").asText(), error.getMessage());
+            return;
+        }
+        Array values = Rows.parseValues(given.get("text").asText(), type(given), where);
+        List<String> expected = new ArrayList<>();
+        given.get("bits").forEach(element -> expected.add(element.asText()));
+        List<String> got = bits(values);
+        for (int i = 0; i < got.size() && i < expected.size(); i++) {
+            if (expected.get(i).equals("nan")) {
+                expected.set(i, "NaN");
+                got.set(i, text(array(type(given), got.get(i))));
+            }
         }
         assertEquals(expected, got);
     }
 
+    @ParameterizedTest
+    @MethodSource
+    void valuesOut(JsonNode given) {
+        assertEquals(given.get("text").asText(), text(array(type(given), given.get("bits").asText())));
+    }
+
+    @ParameterizedTest
+    @MethodSource
+    void shapes(JsonNode given) {
+        int count = given.get("count").asInt();
+        if (given.has("error")) {
+            var error = assertThrows(ModelError.class, () -> Rows.feedShape(placeholder(given), count));
+            assertEquals(given.get("error").asText(), error.getMessage());
+        } else {
+            assertArrayEquals(dims(given.get("feed")), Rows.feedShape(placeholder(given), count));
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource
+    void batches(JsonNode given) {
+        long[] result = dims(given.get("result"));
+        Integer asked = given.get("batch").isNull() ? null : Integer.valueOf(given.get("batch").asInt());
+        if (given.has("error")) {
+            var error = assertThrows(
+                    ModelError.class, () -> Rows.batchRows(placeholder(given), result, asked, () -> false));
+            assertEquals(given.get("error").asText(), error.getMessage());
+        } else {
+            assertEquals(given.get("rows").asInt(), Rows.batchRows(placeholder(given), result, asked, () -> false));
+        }
+    }
+
+    /** A model that doubles, and notes the shape of each run. */
+    private static UnaryOperator<Array> twice(List<String> runs) {
+        return rows -> {
+            runs.add(Arrays.toString(rows.shape()));
+            ByteBuffer in = ByteBuffer.wrap(rows.contents()).order(ByteOrder.nativeOrder());
+            ByteBuffer out = ByteBuffer.allocate(rows.contents().length).order(ByteOrder.nativeOrder());
+            while (in.hasRemaining()) {
+                out.putDouble(2 * in.getDouble());
+            }
+            return new Array(rows.type(), rows.shape(), out.array(), null);
+        };
+    }
+
+    /** An input that comes in pieces of at most some bytes. */
+    private static InputStream pieces(String text, int size) {
+        return new ByteArrayInputStream(text.getBytes(StandardCharsets.UTF_8)) {
+            @Override
+            public synchronized int read(byte[] buffer, int offset, int length) {
+                return super.read(buffer, offset, Math.min(length, size));
+            }
+        };
+    }
+
+    @ParameterizedTest
+    @MethodSource
+    void streams(JsonNode given) throws Throwable {
+        for (int size : new int[] {1, 2, 3, 1 << 20}) {
+            List<String> runs = new ArrayList<>();
+            var output = new ByteArrayOutputStream();
+            var stream = new RowStream(placeholder(given), given.get("batch").asInt(), twice(runs), output);
+            InputStream input = pieces(given.get("input").asText(), size);
+            if (given.has("error")) {
+                var error = assertThrows(ModelError.class, () -> stream.answer(input));
+                assertEquals(given.get("error").asText(), error.getMessage());
+            } else {
+                stream.answer(input);
+            }
+            assertEquals(given.get("output").asText(), output.toString(StandardCharsets.UTF_8));
+            List<String> expected = new ArrayList<>();
+            given.get("runs").forEach(shape -> expected.add(Arrays.toString(dims(shape))));
+            assertEquals(expected, runs);
+        }
+    }
+
+    private static final Placeholder NUMBER = new Placeholder("x", Type.FLOAT64, new long[] {-1, -1});
+
+    /** The stages of many blocks overlap, and the order stays. */
     @Test
-    void numbersOut() {
-        assertEquals("-4.5 1499991.0256537136 1499994026270459.2 1.4999940262704624e+22 1e-05",
-                text(array(-4.5, 1499991.0256537136, 1499994026270459.2, 1.4999940262704624e22, 1e-5)));
-        assertEquals("0 -0 NaN +Inf -Inf 3",
-                text(array(0, -0.0, Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY, 3)));
-        assertEquals("100000000000000000000 1e+21 123456789012345680000 0.0001 9.999999999999999e-05 5e-324 -10000000",
-                text(array(1e20, 1e21, 123456789012345678901.0, 0.0001, 0.00009999999999999999, 4.9e-324, -1e7)));
-        assertEquals("0.1 16777216 100000000000000000000 1e+21 0.0001 1e-05 1e-45 -0.00012345",
-                text(floats(0.1f, 16777216f, 1e20f, 1e21f, 1e-4f, 1e-5f, 1.4e-45f, -1.2345e-4f)));
+    void aLongStream() throws Throwable {
+        String input = IntStream.range(0, 200_000).mapToObj(i -> i + "\n").collect(Collectors.joining());
+        String output = IntStream.range(0, 200_000).mapToObj(i -> 2 * i + "\n").collect(Collectors.joining());
+        List<String> runs = new ArrayList<>();
+        var written = new ByteArrayOutputStream();
+        var stream = new RowStream(NUMBER, 4096, twice(runs), written);
+        var error = assertThrows(ModelError.class, () -> stream.answer(pieces(input + "y\n", 1 << 16)));
+        assertEquals("not a number: y on line 200001", error.getMessage());
+        assertEquals(output, written.toString(StandardCharsets.US_ASCII));
+        assertEquals((200_000 + 4095) / 4096, runs.size());
     }
 
     @Test
-    void integersOut() {
-        byte[] ones = {-1, -1, -1, -1, -1, -1, -1, -1};
-        for (var expected : Map.of(
-                DataType.DT_INT64, "-1", DataType.DT_UINT64, "18446744073709551615", DataType.DT_INT32, "-1 -1",
-                DataType.DT_UINT32, "4294967295 4294967295", DataType.DT_INT16, "-1 -1 -1 -1",
-                DataType.DT_UINT16, "65535 65535 65535 65535").entrySet()) {
-            assertEquals(expected.getValue(), text(new Rows.Array(expected.getKey(), new long[0], ones)));
+    void aLineThatIsTooLong() {
+        var written = new ByteArrayOutputStream();
+        var stream = new RowStream(NUMBER, 4096, twice(new ArrayList<>()), written);
+        String input = "1\n" + "1".repeat((1 << 24) + (1 << 18));
+        var error = assertThrows(ModelError.class, () -> stream.answer(pieces(input, 1 << 20)));
+        assertEquals("too long: line 2 has more than 16777216 bytes", error.getMessage());
+        assertEquals("2\n", written.toString(StandardCharsets.US_ASCII));
+    }
+
+    /** What fills a batch is answered before more is waited for, and an error ends the stream though input may come. */
+    @Test
+    void streamAnswersAtOnce() throws Exception {
+        var questions = new PipedOutputStream();
+        var input = new PipedInputStream(questions);
+        var answers = new PipedInputStream();
+        var output = new PipedOutputStream(answers);
+        var failed = new ArrayList<Throwable>();
+        var thread = new Thread(() -> {
+            try {
+                new RowStream(NUMBER, 1, twice(new ArrayList<>()), output).answer(input);
+            } catch (Throwable e) {
+                failed.add(e);
+            }
+        });
+        thread.start();
+        for (int i = 0; i < 3; i++) {
+            questions.write((i + "\n").getBytes(StandardCharsets.US_ASCII));
+            questions.flush();
+            assertEquals(2 * i + "\n", new String(answers.readNBytes(2), StandardCharsets.US_ASCII));
         }
-        byte[] two = {0, -1};
-        assertEquals("false true", text(new Rows.Array(DataType.DT_BOOL, new long[0], two)));
-        assertEquals("0 -1", text(new Rows.Array(DataType.DT_INT8, new long[0], two)));
-        assertEquals("0 255", text(new Rows.Array(DataType.DT_UINT8, new long[0], two)));
+        questions.write("x\n".getBytes(StandardCharsets.US_ASCII));
+        questions.flush();
+        thread.join(10_000);
+        assertEquals("not a number: x on line 4", failed.get(0).getMessage());
+    }
+
+    @Test
+    void streamEndsWithTheModelsError() {
+        UnaryOperator<Array> broken = rows -> {
+            throw new ModelError("broken");
+        };
+        var stream = new RowStream(NUMBER, 4096, broken, OutputStream.nullOutputStream());
+        var error = assertThrows(ModelError.class, () -> stream.answer(pieces("1\n".repeat(1_000_000), 1 << 16)));
+        assertEquals("broken", error.getMessage());
     }
 
     /** Any bits: the digits read back to the same value, and one digit fewer does not. */
@@ -150,11 +282,12 @@ final class RowsTest {
         var random = new Random(1);
         for (int i = 0; i < 20_000; i++) {
             // Every other one is among the smallest that there are.
-            double value = Double.longBitsToDouble(i % 2 == 0 ? random.nextLong() : random.nextLong() >>> 34 + random.nextInt(29));
+            long bits = (i % 2 == 0 ? random.nextLong() : random.nextLong() >>> 34 + random.nextInt(29)) & Long.MAX_VALUE;
+            double value = Double.longBitsToDouble(bits);
             if (!Double.isFinite(value) || value == 0) {
                 continue;
             }
-            String text = text(array(value));
+            String text = text(array(Type.FLOAT64, String.format(Locale.ROOT, "%016x", bits)));
             assertEquals(value, Double.parseDouble(text));
             var digits = new BigDecimal(text).stripTrailingZeros();
             if (digits.precision() > 1) {
@@ -166,86 +299,47 @@ final class RowsTest {
         }
     }
 
+    /** Of every bit pattern of 16 bits, the text reads back to the same bits. */
+    @ParameterizedTest
+    @ValueSource(strings = {"float16", "bfloat16"})
+    void everyNumberOf16BitsReadsBack(String dtype) {
+        Type type = Type.of(dtype);
+        for (int bits = 0; bits < 1 << 16; bits++) {
+            String text = text(array(type, String.format(Locale.ROOT, "%04x", bits)));
+            if (!text.equals("NaN")) {
+                assertEquals(List.of(String.format(Locale.ROOT, "%04x", bits)), bits(Rows.parseValues(text, type, "")));
+            }
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 3, 1 << 18, (1 << 18) + 1})
     void resultsLine(int count) throws IOException {
         var line = new ByteArrayOutputStream();
-        Rows.writeResults(line, Rows.zeros(DataType.DT_DOUBLE, new long[] {count}));
+        Rows.writeResults(line, new Array(Type.FLOAT64, new long[] {count}, new byte[8 * count], null), "");
         String zeros = IntStream.range(0, count).mapToObj(i -> "0").collect(Collectors.joining(" "));
         assertEquals("The calculation results : [" + zeros + "]\n", line.toString(StandardCharsets.US_ASCII));
     }
 
-    /** A model that doubles; it sees at most 4,096 rows. */
-    private static Rows.Array twice(byte[] contents, int n) {
-        assertEquals(contents.length, 8 * n);
-        assertEquals(n, Math.min(n, 4096));
-        double[] numbers = doubles(new Rows.Array(DataType.DT_DOUBLE, new long[] {n}, contents));
-        return array(DoubleStream.of(numbers).map(x -> 2 * x).toArray());
-    }
-
-    private static void stream(InputStream input, OutputStream output) throws IOException {
-        Rows.stream(input, output, RowsTest::twice, Rows.zeros(DataType.DT_DOUBLE, new long[] {1, 1}), "x", 4096);
-    }
-
-    private static void check(String input, String expected, String message) throws IOException {
-        var output = new ByteArrayOutputStream();
-        var bytes = new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8));
-        if (message == null) {
-            stream(bytes, output);
-        } else {
-            assertEquals(message, assertThrows(ModelError.class, () -> stream(bytes, output)).getMessage());
-        }
-        assertEquals(expected, output.toString(StandardCharsets.US_ASCII));
-    }
-
+    /** What is saved is read again, over an older file and through a link, and nothing else is left behind. */
     @Test
-    void streams() throws IOException {
-        String input = IntStream.range(0, 200_000).mapToObj(i -> i + "\n").collect(Collectors.joining());
-        String output = IntStream.range(0, 200_000).mapToObj(i -> 2 * i + "\n").collect(Collectors.joining());
-        check(input, output, null);
-        check(input + "y\n", output, "not a number: y on line 200001");
-        check("", "", null);
-        check("1", "2\n", null);
-        check("1\r\n2\r\n", "2\n4\n", null);
-        check("1\n\n2\n", "2\n", "not a number:  on line 2");
-        check("1\nx\n", "2\n", "not a number: x on line 2");
-        check("1\n2,3\n", "2\n", "wrong number of values: 2 given on line 2, the placeholder x takes 1");
-        check("1\n1e999\n", "2\n", "out of range for float64: 1e999 on line 2");
-        check("1\n" + "1".repeat((1 << 24) + (1 << 18)), "2\n", "too long: line 2 has more than 16777216 bytes");
-    }
-
-    /** What has come is answered before more is waited for. */
-    @Test
-    void streamAnswersAtOnce() throws IOException {
-        var questions = new PipedOutputStream();
-        var input = new PipedInputStream(questions);
-        var answers = new PipedInputStream();
-        var output = new PipedOutputStream(answers);
-        var thread = new Thread(() -> {
-            try {
-                stream(input, output);
-            } catch (IOException e) {
-                throw new UncheckedIOException(e);
+    void arraysInFiles(@TempDir Path folder) throws IOException {
+        Path link = Files.createSymbolicLink(folder.resolve("link.npy"), folder.resolve("a.npy"));
+        for (Type type : Type.values()) {
+            if (type != Type.STRING) {
+                byte[] contents = new byte[6 * type.size];
+                new Random(2).nextBytes(contents);
+                Npy.save(link.toString(), new Array(type, new long[] {2, 3}, contents, null));
+                Array again = Npy.load(new Placeholder("x", type, new long[] {-1, 3}), link.toString());
+                assertArrayEquals(contents, again.contents());
+                assertArrayEquals(new long[] {2, 3}, again.shape());
             }
-        });
-        thread.setDaemon(true);
-        thread.start();
-        for (int i = 0; i < 3; i++) {
-            questions.write((i + "\n").getBytes(StandardCharsets.US_ASCII));
-            questions.flush();
-            assertEquals(2 * i + "\n", new String(answers.readNBytes(2), StandardCharsets.US_ASCII));
         }
-    }
-
-    @Test
-    void streamEndsWithTheModelsError() {
-        var input = new ByteArrayInputStream("1\n".repeat(1_000_000).getBytes(StandardCharsets.US_ASCII));
-        Rows.Run broken = (contents, n) -> {
-            throw new ModelError("broken");
-        };
-        var row = Rows.zeros(DataType.DT_DOUBLE, new long[] {1, 1});
-        var error = assertThrows(ModelError.class,
-                () -> Rows.stream(input, OutputStream.nullOutputStream(), broken, row, "x", 4096));
-        assertEquals("broken", error.getMessage());
+        try (var files = Files.list(folder)) {
+            assertEquals(2, files.count());
+        }
+        Files.createDirectory(folder.resolve("d.npy"));
+        var array = new Array(Type.INT8, new long[0], new byte[1], null);
+        assertThrows(ModelError.class, () -> Npy.save(folder.resolve("d.npy").toString(), array));
     }
 }

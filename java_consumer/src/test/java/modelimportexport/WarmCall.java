@@ -1,6 +1,5 @@
 package modelimportexport;
 
-import java.io.IOException;
 import java.util.List;
 import java.util.Map;
 
@@ -9,23 +8,22 @@ public final class WarmCall {
     private WarmCall() {}
 
     /** Runs the program. */
-    public static void main(String[] words) throws IOException {
+    public static void main(String[] words) throws Exception {
         Terminal.hideLog();
-        String input = "inputs/x_sample";
-        var model = ModelFile.readFrozenGraph(words[0], input, "linear_regression/add", List.of(), false);
-        var placeholder = GraphCheck.findPlaceholder(model.graphDef(), input);
-        var numbers = Rows.parseNumbers("0,1,-1,2", GraphCheck.typeOf(placeholder), " in --x");
-        var arrays = Map.of(input, new Rows.Array(numbers.type(), new long[] {1, 4}, numbers.contents()));
+        var names = new Tensors.Names(null, List.of(), "serve", "serving_default");
+        var loaded = JavaConsumer.loadGraph(new JavaConsumer.Model(false, words[0], names));
+        var input = loaded.ends().findInput(null);
+        var outputs = List.of(loaded.ends().findOutput(null));
+        var arrays = Map.<org.tensorflow.Output<?>, Rows.Array>of(
+                input, Rows.makeFeed(Tensors.placeholderOf(input), "0,1,-1,2", "--x"));
         int calls = Integer.parseInt(words[1]);
-        try (var loaded = JavaConsumer.loadGraph(model)) {
-            for (int i = 0; i < calls; i++) { // until the JVM has compiled it
-                JavaConsumer.run(loaded, model, arrays);
-            }
-            long start = System.nanoTime();
-            for (int i = 0; i < calls; i++) {
-                JavaConsumer.run(loaded, model, arrays);
-            }
-            System.out.println((System.nanoTime() - start) / 1e3 / calls);
+        for (int i = 0; i < calls; i++) { // until the JVM has compiled it
+            JavaConsumer.run(loaded, outputs, arrays);
         }
+        long start = System.nanoTime();
+        for (int i = 0; i < calls; i++) {
+            JavaConsumer.run(loaded, outputs, arrays);
+        }
+        System.out.println((System.nanoTime() - start) / 1e3 / calls);
     }
 }

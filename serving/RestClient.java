@@ -1,5 +1,3 @@
-package modelimportexport;
-
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -10,18 +8,18 @@ import java.time.Duration;
 /**
  * Asks a model server over REST, with the JDK alone: no C library, no TensorFlow.
  *
- * <pre>java -cp java_consumer/target/java_consumer.jar modelimportexport.RestClient 0,1,-1,2 [URL [MODEL]]</pre>
+ * <pre>java serving/RestClient.java 0,1,-1,2 [URL [MODEL]]</pre>
  */
-public final class RestClient {
+final class RestClient {
     private RestClient() {}
 
-    /** Runs the program: prints the server's JSON; status 1 where it answers with an error. */
+    /** Prints the server's JSON; status 1 where it answers with an error. */
     public static void main(String[] words) throws InterruptedException {
         String x = words.length > 0 ? words[0] : "0,1,-1,2";
         String url = words.length > 1 ? words[1] : "http://127.0.0.1:8501";
         String model = words.length > 2 ? words[2] : "linear_regression";
         if (!x.matches("[-+.,\\deE]+")) {
-            fail("not comma-separated numbers: " + x + " (the arguments are: LIST [URL [MODEL]])");
+            fail("not comma-separated numbers: " + x + " (the arguments are: VALUES [URL [MODEL]])");
         }
         try {
             HttpRequest request = HttpRequest.newBuilder(URI.create(url + "/v1/models/" + model + ":predict"))

@@ -1,0 +1,212 @@
+package modelimportexport;
+
+import java.util.*;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import modelimportexport.Rows.Array;
+import modelimportexport.Rows.Placeholder;
+import modelimportexport.Rows.Type;
+import org.tensorflow.*;
+import org.tensorflow.internal.c_api.TF_Status;
+import org.tensorflow.internal.c_api.TF_Tensor;
+import org.tensorflow.internal.c_api.global.tensorflow;
+import org.tensorflow.ndarray.Shape;
+import org.tensorflow.ndarray.buffer.DataBuffers;
+import org.tensorflow.proto.*;
+import org.tensorflow.types.TFloat64;
+import org.tensorflow.types.TString;
+import org.tensorflow.types.TUint8;
+
+/** The tensors of a loaded graph by the names that a user gives: of operations, of tensors, or a signature's keys. */
+public final class Tensors {
+    private static final String INPUT = "inputs/x_sample"; // the contract's names
+    private static final String OUTPUT = "linear_regression/add";
+    private static final int SHOWN = 20; // names in an error
+    private static final Pattern NAME = Pattern.compile("([^:]+)(?::([0-9]{1,9}))?");
+    private static final Pattern UNFED = Pattern.compile("You must feed a value for placeholder tensor '([^']+)'");
+
+    private Tensors() {}
+
+    /** What the command line says of a model's inputs and outputs. */
+    public record Names(String input, List<String> outputs, String tag, String signature) {
+        /** The outputs; one without a name where none is said. */
+        List<String> wanted() {
+            return outputs.isEmpty() ? Collections.singletonList(null) : outputs;
+        }
+    }
+
+    /** A tensor that is fetched: itself, or where Java has no class for its type, its bits as another's. */
+    public record Fetch(String name, Type type, long[] shape, Output<?> tensor) {}
+
+    /**
+     * What a loaded graph offers: the names of its inputs and outputs, each with its tensor's.
+     *
+     * @param only whether nothing else can be asked for: they are the keys of a signature
+     */
+    public record Ends(Graph graph, Map<String, String> inputs, Map<String, String> outputs, boolean only) {
+        /** The tensor to feed: that of a name, else of the only input, else of the contract's. Throws ModelError. */
+        public Output<?> findInput(String name) {
+            String wanted = name != null ? name : inputs.size() == 1 ? inputs.keySet().iterator().next() : INPUT;
+            Output<?> tensor = find(inputs, wanted);
+            if (tensor == null) {
+                throw new ModelError("no such input: %s (the model has: %s)", wanted, some(inputs));
+            }
+            return tensor;
+        }
+
+        /** The tensor to fetch: that of a name, else of the only output, else of the contract's. Throws ModelError. */
+        public Fetch findOutput(String name) {
+            String wanted = name != null ? name : outputs.size() == 1 ? outputs.keySet().iterator().next() : OUTPUT;
+            Output<?> tensor = find(outputs, wanted);
+            if (tensor == null && only) {
+                throw new ModelError("no such output: %s (the model has: %s)", wanted, some(outputs));
+            }
+            if (tensor == null) {
+                List<String> names = new ArrayList<>();
+                graph.operations().forEachRemaining(
+                        operation -> names.addAll(operation.numOutputs() > 0 ? List.of(operation.name()) : List.of()));
+                String close = String.join(", ", Arguments.nearest(wanted.split(":", 2)[0], names));
+                throw new ModelError("no such output: %s (the model ends in: %s; nearest: %s)",
+                        wanted, some(outputs), close.isEmpty() ? "none" : close);
+            }
+            Type type = typeOf(tensor);
+            DataType readable = switch (type) {
+                case INT8 -> DataType.DT_UINT8;
+                case INT16 -> DataType.DT_UINT16;
+                case UINT32 -> DataType.DT_INT32;
+                case UINT64 -> DataType.DT_INT64;
+                default -> null;
+            };
+            Output<?> fetched = readable == null ? tensor : bits(tensor, readable);
+            return new Fetch(tensor.name(), type, shapeOf(tensor), fetched);
+        }
+
+        private Output<?> find(Map<String, String> offered, String name) {
+            Matcher parts = NAME.matcher(offered.getOrDefault(name, only ? "" : name));
+            GraphOperation operation = parts.matches() ? graph.operation(parts.group(1)) : null;
+            int index = operation == null || parts.group(2) == null ? 0 : Integer.parseInt(parts.group(2));
+            return operation == null || index >= operation.numOutputs() ? null : operation.output(index);
+        }
+
+        private Output<?> bits(Output<?> tensor, DataType type) {
+            String name = "java_consumer/" + tensor.op().name() + "_" + tensor.index();
+            GraphOperation there = graph.operation(name);
+            return there != null ? there.output(0) : graph.opBuilder("Bitcast", name, graph.baseScope())
+                    .addInput(tensor).setAttr("type", type).build().output(0);
+        }
+
+        private static String some(Map<String, String> names) {
+            String shown = names.keySet().stream().limit(SHOWN).collect(Collectors.joining(", "));
+            return names.isEmpty() ? "none" : names.size() > SHOWN ? shown + ", ..." : shown;
+        }
+    }
+
+    /** A graph's placeholders, and the outputs of the operations whose outputs nothing uses. */
+    public static Ends endsOf(Graph graph) {
+        Map<String, String> inputs = new LinkedHashMap<>();
+        Map<String, String> outputs = new LinkedHashMap<>();
+        for (Iterator<GraphOperation> all = graph.operations(); all.hasNext();) {
+            GraphOperation operation = all.next();
+            String name = operation.name();
+            if (operation.type().equals("Placeholder")) {
+                inputs.put(name, name);
+            } else if (!operation.type().equals("Const") && operation.numConsumers() == 0) {
+                // The further outputs of a batch normalization are for training.
+                int count = operation.type().startsWith("FusedBatchNorm") ? 1 : operation.numOutputs();
+                for (int i = 0; i < count; i++) {
+                    outputs.put(i == 0 ? name : name + ":" + i, name + ":" + i);
+                }
+            }
+        }
+        return new Ends(graph, inputs, outputs, false);
+    }
+
+    /** A signature's keys. Throws ModelError where there is no such signature; it lists those there are. */
+    public static Ends keysOf(Graph graph, MetaGraphDef metaGraph, String signature) {
+        Map<String, SignatureDef> signatures = new TreeMap<>(metaGraph.getSignatureDefMap());
+        if (!signatures.containsKey(signature)) {
+            String present = signatures.isEmpty() ? "none" : String.join(", ", signatures.keySet());
+            throw new ModelError("no such signature: %s (the model has: %s)", signature, present);
+        }
+        SignatureDef found = signatures.get(signature);
+        return new Ends(graph, tensorsOf(found.getInputsMap()), tensorsOf(found.getOutputsMap()), true);
+    }
+
+    private static Map<String, String> tensorsOf(Map<String, TensorInfo> keys) {
+        Map<String, String> tensors = new TreeMap<>();
+        keys.forEach((key, tensor) -> tensors.put(key, tensor.getName()));
+        return tensors;
+    }
+
+    /** What can be fed to a tensor. Throws ModelError where its type cannot. */
+    public static Placeholder placeholderOf(Output<?> tensor) {
+        return new Placeholder(tensor.index() == 0 ? tensor.op().name() : tensor.name(), typeOf(tensor), shapeOf(tensor));
+    }
+
+    private static Type typeOf(Output<?> tensor) {
+        DataType type = DataType.forNumber(tensor.dataType().getNumber() % 100); // of a variable's reference, its value's
+        return Type.of(switch (type) {
+            case DT_DOUBLE -> "float64";
+            case DT_FLOAT -> "float32";
+            case DT_HALF -> "float16";
+            default -> type.name().substring(3).toLowerCase(Locale.ROOT);
+        });
+    }
+
+    private static long[] shapeOf(Output<?> tensor) {
+        return tensor.shape().isUnknown() ? null : tensor.shape().asArray();
+    }
+
+    /** The tensor of an array. */
+    public static Tensor toTensor(Array array) {
+        Shape shape = Shape.of(array.shape());
+        if (array.type() == Type.STRING) {
+            return TString.tensorOfBytes(shape, DataBuffers.ofObjects(array.strings()));
+        }
+        var bytes = DataBuffers.of(array.contents(), true, false);
+        if (array.type() == Type.FLOAT64) {
+            return Tensor.of(TFloat64.class, Shape.of(array.shape()), bytes);
+        }
+        Tensor tensor = Tensor.of(TUint8.class, Shape.of(array.contents().length), bytes);
+        CTensor.become(tensor.asRawTensor(), array.type() == Type.FLOAT32 ? DataType.DT_FLOAT
+                : array.type() == Type.FLOAT16 ? DataType.DT_HALF
+                : DataType.valueOf("DT_" + array.type().name()), array.shape());
+        return tensor;
+    }
+
+    /** Java has no class for the tensors of some types, but a tensor's bytes can become another type's in C. */
+    private abstract static class CTensor extends TensorMapper<TUint8> { // mappers see the C tensor of a Java one
+        private static void become(RawTensor tensor, DataType type, long[] shape) {
+            try (TF_Status status = TF_Status.newStatus()) {
+                TF_Tensor handle = nativeHandle(tensor);
+                tensorflow.TF_TensorBitcastFrom(handle, type.getNumber(), handle, shape, shape.length, status);
+                status.throwExceptionIfNotOK();
+            }
+        }
+    }
+
+    /** The array of a fetched tensor. */
+    public static Array toArray(Tensor tensor, Type type) {
+        long[] shape = tensor.shape().asArray();
+        if (type == Type.STRING) {
+            List<byte[]> strings = new ArrayList<>();
+            ((TString) tensor).asBytes().scalars().forEach(string -> strings.add(string.getObject()));
+            return new Array(type, shape, null, strings.toArray(new byte[0][]));
+        }
+        byte[] contents = new byte[Math.toIntExact(tensor.numBytes())];
+        if (contents.length > 0) {
+            tensor.asRawTensor().data().read(contents);
+        }
+        return new Array(type, shape, contents, null);
+    }
+
+    /** What to say of an error that TensorFlow raised while it calculated. */
+    public static ModelError explain(RuntimeException error, List<Fetch> fetches) {
+        Matcher unfed = UNFED.matcher(String.valueOf(error.getMessage()));
+        String names = fetches.stream().map(Fetch::name).collect(Collectors.joining(", "));
+        return unfed.find()
+                ? new ModelError("no value for the placeholder: %s (give --feed %s=...)", unfed.group(1), unfed.group(1))
+                : new ModelError("cannot calculate: %s: %s", names, Terminal.oneLine(error.getMessage()));
+    }
+}
