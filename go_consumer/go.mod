@@ -2,6 +2,8 @@ module go_consumer
 
 go 1.22
 
-require github.com/wamuir/graft v0.10.0 // TensorFlow for Go: the official binding with its generated code
-
-require google.golang.org/protobuf v1.36.6 // parses a graph before TensorFlow may have it
+require (
+	github.com/spf13/pflag v1.0.10 // GNU flags, with typed errors
+	github.com/wamuir/graft v0.10.0 // TensorFlow for Go: the official binding with its generated code
+	google.golang.org/protobuf v1.36.6 // clears the devices in a graph
+)

@@ -1,27 +1,29 @@
 package main
 
-import (
-	"testing"
-)
+import "testing"
 
-// BenchmarkRun is a warm call on four numbers: tensor made, run, values read. The model is that of the default flags.
+// BenchmarkRun is a warm call on four numbers: tensor made, run, values read.
 func BenchmarkRun(b *testing.B) {
-	flags.model, flags.x = "../frozen_graphs/frozen_linear_regression.pb", "0,1,-1,2"
-	model, err := checkModel()
+	flags := &arguments{model: "../frozen_graphs/frozen_linear_regression.pb", x: "0,1,-1,2", trust: true}
+	model, err := findModel(flags)
 	if err != nil {
 		b.Skip(err)
 	}
-	arrays, err := feed(model)
+	loaded, err := loadGraph(model, flags.names)
 	if err != nil {
 		b.Fatal(err)
 	}
-	graph, session, err := loadGraph(model)
+	arrays, err := feed(loaded, flags)
+	if err != nil {
+		b.Fatal(err)
+	}
+	outputs, err := loaded.ends.FindOutputs(nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ResetTimer()
 	for range b.N {
-		if _, err := run(graph, session, model, arrays); err != nil {
+		if _, err := run(loaded, outputs, arrays); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,8 +1,8 @@
 // Package quiet keeps TensorFlow's log lines off the terminal, unless TF_CPP_MIN_LOG_LEVEL is set.
 //
-// TensorFlow writes its first lines while its library loads: before main, and before it has read any setting. So on
-// Linux a function that runs earlier still points descriptor 2 at a child process, which lets through all that is no
-// log line; the last words of a crash still come. os.Stderr is the terminal itself. On other systems the lines stay.
+// TensorFlow writes its first lines while its library loads, before main and before it has read any setting. So on Linux
+// a function that runs even earlier points descriptor 2 at a child process, which passes on whatever is not a log line:
+// the last words of a crash are still seen. os.Stderr is the terminal itself. On other systems the log lines stay.
 package quiet
 
 /*
@@ -18,32 +18,45 @@ package quiet
 static int terminal = 2;
 static pid_t child;
 
-// FATAL lines are the last words of a process that aborts. All else that TensorFlow logs comes as an error, too.
+// FATAL lines are the last words of a process that aborts. The errors that are logged are returned as well.
 static int is_log(const char *line) {
-	return (strchr("IWE", line[0]) && strspn(line + 1, "0123456789") == 4) ||
+	size_t date = strspn(line, "0123456789-:. "); // before the letter in older versions
+	return (strspn(line, "IWE") == 1 && strspn(line + 1, "0123456789") == 4) ||
+		(date > 20 && strspn(line + date, "IWE") == 1) ||
 		strstr(line, "WARNING: All log messages before absl") == line ||
 		strstr(line, "To enable the following instructions:") == line;
 }
 
-// Runs in the child until nobody holds the other end of the pipe any more.
+// Runs in the child until nobody holds the other end of the pipe any more. An indented line continues the one before.
 static void filter(FILE *lines) {
 	char *line = NULL;
 	size_t size = 0;
 	ssize_t length;
-	while ((length = getline(&line, &size, lines)) > 0)
-		if (!is_log(line) && write(terminal, line, length) != length)
+	int log = 0;
+	while ((length = getline(&line, &size, lines)) > 0) {
+		log = is_log(line) || (log && strspn(line, " \t\n") > 0);
+		if (!log && write(terminal, line, length) != length)
 			break;
+	}
 	_exit(0);
+}
+
+static void interrupted(int number) {
+	(void)number;
+	_exit(130);
 }
 
 static void start(int argc, char **argv, char **environment) {
 	int ends[2];
 	(void)argc, (void)argv;
-	// getenv knows nothing yet.
+	// Ctrl-C while the libraries load; Go's own handler takes its place.
+	if (signal(SIGINT, interrupted) == SIG_IGN)
+		signal(SIGINT, SIG_IGN);
+	// getenv does not work this early.
 	for (; *environment; environment++)
 		if (strstr(*environment, "TF_CPP_MIN_LOG_LEVEL=") == *environment)
 			return;
-	// What the caller has closed gets a file, so that nothing else takes its number.
+	// A descriptor that the caller has closed gets a file, so that nothing else takes its number.
 	do
 		ends[0] = open("/dev/null", O_RDWR);
 	while (ends[0] >= 0 && ends[0] < 3);
@@ -65,12 +78,13 @@ static void start(int argc, char **argv, char **environment) {
 		terminal = 2;
 }
 
-// The linker puts this in the list of what runs before the libraries are initialized.
+// The linker adds this to the functions that run before the libraries are initialized.
 __attribute__((section(".preinit_array"), used)) static void (*const at_start)(int, char **, char **) = start;
 
+// A thread that is still running may still log, to nowhere.
 static void stop(void) {
 	if (child > 0) {
-		dup2(terminal, 2);
+		dup2(open("/dev/null", O_WRONLY), 2);
 		waitpid(child, NULL, 0);
 	}
 }
@@ -89,7 +103,7 @@ func init() {
 	os.Stderr = os.NewFile(uintptr(C.get_terminal()), "/dev/stderr")
 }
 
-// Stop gives descriptor 2 back, at the end of the program.
+// Stop passes on the last lines, at the end of the program.
 func Stop() {
 	C.stop()
 }

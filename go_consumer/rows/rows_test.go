@@ -3,244 +3,182 @@ package rows
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"math/big"
 	"math/rand"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 
-	typespb "github.com/wamuir/graft/tensorflow/core/framework/types_go_proto"
+	tf "github.com/wamuir/graft/tensorflow"
 )
 
-const (
-	float32Type = typespb.DataType_DT_FLOAT
-	float64Type = typespb.DataType_DT_DOUBLE
-)
-
-func float64s(contents []byte) []float64 {
-	numbers := make([]float64, len(contents)/8)
-	for i := range numbers {
-		numbers[i] = math.Float64frombits(binary.NativeEndian.Uint64(contents[8*i:]))
-	}
-	return numbers
+// A testCase is one of those that every language is held to; tests/cases/README.md says what they hold.
+type testCase struct {
+	Dtype, Text, Where, Input, Output, Error string
+	Shape, Result, Feed                      []int64
+	Count, Batch, Rows                       int
+	Bits                                     json.RawMessage
+	Runs                                     [][]int64
 }
 
-func TestNumbersIn(t *testing.T) {
-	contents, count, err := AppendNumbers(nil, "0,-1.5,+.5,2.,1e-3,1E+2,5e-324,1e-400", float64Type, " in --x")
-	if want := []float64{0, -1.5, 0.5, 2, 0.001, 100, 5e-324, 0}; err != nil || count != 8 || !slices.Equal(float64s(contents), want) {
-		t.Errorf("%v %v", float64s(contents), err)
+// eachCase calls test for the cases in a file, and checks that it returns the error that a case names, and no other.
+func eachCase(t *testing.T, name string, test func(t *testing.T, c testCase) error) {
+	data, err := os.ReadFile(filepath.Join("../../tests/cases", name+".json"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	contents, _, err = AppendNumbers(nil, "nan,-NaN,Inf,-INF,+inf", float64Type, "")
-	words := float64s(contents)
-	if err != nil || !math.IsNaN(words[0]) || !math.IsNaN(words[1]) || !math.IsInf(words[2], 1) || !math.IsInf(words[3], -1) || !math.IsInf(words[4], 1) {
-		t.Errorf("%v %v", words, err)
+	var cases []testCase
+	if err := json.Unmarshal(data, &cases); err != nil || len(cases) == 0 {
+		t.Fatalf("%d cases in %s: %v", len(cases), name, err)
 	}
-}
-
-func TestWhatIsNoNumber(t *testing.T) {
-	for _, text := range []string{
-		"", " ", " 1", "1 ", "1_0", "0x1", "0x1p3", "1d", "1f", "infinity", "-", "+", ".", "e5", "1e", "1e+", "--1", "1.2.3", "1e5.", "nanx", "٣", "1\r",
-	} {
-		_, _, err := AppendNumbers(nil, "1,"+text, float64Type, " in --x")
-		if want := "not a number: " + text + " in --x"; err == nil || err.Error() != want {
-			t.Errorf("%q: %v, want %s", text, err, want)
-		}
-	}
-}
-
-func TestNumbersOutOfRange(t *testing.T) {
-	for _, c := range []struct {
-		text  string
-		dtype typespb.DataType
-		where string
-		want  string
-	}{
-		{"1e999", float64Type, " in --x", "out of range for float64: 1e999"},
-		{"-1e39", float32Type, " in --x", "out of range for float32: -1e39"},
-		{"1,1e39", float32Type, " on line 3", "out of range for float32: 1e39 on line 3"},
-	} {
-		if _, _, err := AppendNumbers(nil, c.text, c.dtype, c.where); err == nil || err.Error() != c.want {
-			t.Errorf("%v, want %s", err, c.want)
-		}
-	}
-}
-
-// A float32 is rounded once: 1 + 2^-24 lies midway between two, and by way of float64 the digits behind would be lost.
-func TestFloat32IsRoundedOnce(t *testing.T) {
-	for text, want := range map[string]float32{
-		"1.000000059604644775390625":           1,
-		"1.0000000596046447753906250000000001": 1.00000011920929,
-		"0.1":                                  0.1,
-		"3.4028235677973366e38":                math.MaxFloat32,
-		"3.4028235677973367e38":                0, // out of range
-	} {
-		contents, _, err := AppendNumbers(nil, text, float32Type, "")
-		if want == 0 {
-			if err == nil {
-				t.Errorf("%s is in range", text)
+	for i, c := range cases {
+		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+			if err := test(t, c); err == nil && c.Error != "" || err != nil && err.Error() != c.Error {
+				t.Errorf("%.200q, want %.200q", fmt.Sprint(err), c.Error)
 			}
-			continue
-		}
-		if got := math.Float32frombits(binary.NativeEndian.Uint32(contents)); err != nil || got != want {
-			t.Errorf("%s: %v %v, want %v", text, got, err, want)
-		}
+		})
 	}
 }
 
-func TestFeedShape(t *testing.T) {
-	for _, c := range []struct {
-		dims  []int64
-		count int
-		want  string
-	}{
-		{nil, 1, "[]"}, {nil, 3, "[3]"},
-		{[]int64{}, 1, "[]"}, {[]int64{}, 2, "wrong number of values: 2 given, the placeholder x takes 1"},
-		{[]int64{-1}, 3, "[3]"}, {[]int64{-1, -1}, 4, "[1, 4]"}, {[]int64{-1, 10}, 20, "[2, 10]"},
-		{[]int64{-1, 10}, 15, "wrong number of values: 15 given, the placeholder x takes a multiple of 10"},
-		{[]int64{2, -1, 3}, 12, "[2, 2, 3]"}, {[]int64{2, 2}, 4, "[2, 2]"},
-		{[]int64{2, 2}, 8, "wrong number of values: 8 given, the placeholder x takes 4"},
-		{[]int64{0, 2}, 4, "wrong number of values: 4 given, the placeholder x takes 0"},
-	} {
-		shape, err := FeedShape(c.dims, c.count, "x")
-		got := ShapeText(shape)
-		if err != nil {
-			got = err.Error()
+func typeNamed(name string) tf.DataType {
+	for dtype, t := range types {
+		if t.name == name {
+			return tf.DataType(dtype)
 		}
-		if got != c.want {
-			t.Errorf("%v of %d: %s, want %s", c.dims, c.count, got, c.want)
+	}
+	panic(name)
+}
+
+// element returns an element's bits, the most significant first, and its text.
+func element(a Array, i int) (bits, text string) {
+	one := a.part(i, i+1)
+	contents := slices.Clone(one.Contents)
+	slices.Reverse(contents)
+	return hex.EncodeToString(append(contents, strings.Join(one.Strings, "")...)), string(one.appendText(nil, 0))
+}
+
+func TestValuesIn(t *testing.T) {
+	eachCase(t, "values_in", func(t *testing.T, c testCase) error {
+		array, where := Array{Type: typeNamed(c.Dtype)}, c.Where
+		if where == "" {
+			where = " in --x"
 		}
+		if _, err := array.appendValues(c.Text); err != nil {
+			return explain(c.Text, array.Type, where)
+		}
+		var want, got []string
+		if err := json.Unmarshal(c.Bits, &want); err != nil {
+			return err
+		}
+		for i := range array.Len() {
+			bits, text := element(array, i)
+			if text == "NaN" {
+				bits = "nan"
+			}
+			got = append(got, bits)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%.80s: %v, want %v", c.Text, got, want)
+		}
+		return nil
+	})
+}
+
+func TestValuesOut(t *testing.T) {
+	eachCase(t, "values_out", func(t *testing.T, c testCase) error {
+		bits, err := hex.DecodeString(strings.Trim(string(c.Bits), `"`))
+		array := Array{Type: typeNamed(c.Dtype), Contents: bits, Strings: []string{string(bits)}}
+		if array.Type != tf.String {
+			slices.Reverse(bits)
+		}
+		if _, text := element(array, 0); text != c.Text {
+			t.Errorf("%s, want %s", text, c.Text)
+		}
+		return err
+	})
+}
+
+func TestShapes(t *testing.T) {
+	eachCase(t, "shapes", func(t *testing.T, c testCase) error {
+		shape, err := feedShape(Placeholder{Name: "x", Shape: c.Shape}, c.Count)
+		if !reflect.DeepEqual(shape, c.Feed) {
+			t.Errorf("%v, want %v", shape, c.Feed)
+		}
+		return err
+	})
+}
+
+func TestBatches(t *testing.T) {
+	eachCase(t, "batches", func(t *testing.T, c testCase) error {
+		rows, err := BatchRows(Placeholder{Name: "x", Shape: c.Shape}, c.Result, c.Batch, false)
+		if rows != c.Rows {
+			t.Errorf("%d rows, want %d", rows, c.Rows)
+		}
+		return err
+	})
+	if rows, err := BatchRows(Placeholder{Shape: []int64{-1}}, []int64{-1}, 0, true); rows != 1 || err != nil {
+		t.Errorf("%d rows on a terminal, %v", rows, err)
 	}
 }
 
-func texts(dtype typespb.DataType, values any) string {
-	var contents bytes.Buffer
-	if err := binary.Write(&contents, binary.NativeEndian, values); err != nil {
-		panic(err)
+// double is a model that doubles.
+func double(values Array) ([]Array, error) {
+	contents := make([]byte, 0, len(values.Contents))
+	for i := 0; i < len(values.Contents); i += 8 {
+		value := math.Float64frombits(binary.LittleEndian.Uint64(values.Contents[i:]))
+		contents = binary.LittleEndian.AppendUint64(contents, math.Float64bits(2*value))
 	}
-	return strings.TrimSpace(string(AppendTexts(nil, Array{Type: dtype, Contents: contents.Bytes()}, ' ', ' ', 0)))
+	return []Array{{tf.Double, values.Shape, contents, nil}}, nil
 }
 
-func TestNumbersOut(t *testing.T) {
-	negative := math.Copysign(0, -1)
-	for _, c := range []struct {
-		got, want string
-	}{
-		{texts(float64Type, []float64{-4.5, 1499991.0256537136, 1499994026270459.2, 1.4999940262704624e22, 1e-5}),
-			"-4.5 1499991.0256537136 1499994026270459.2 1.4999940262704624e+22 1e-05"},
-		{texts(float64Type, []float64{0, negative, math.NaN(), math.Inf(1), math.Inf(-1), 3}), "0 -0 NaN +Inf -Inf 3"},
-		{texts(float64Type, []float64{1e20, 1e21, 123456789012345678901, 0.0001, 0.00009999999999999999, 5e-324}),
-			"100000000000000000000 1e+21 123456789012345680000 0.0001 9.999999999999999e-05 5e-324"},
-		{texts(float32Type, []float32{0.1, 16777216, 1e20, 1e21, 1e-4, 1e-5, 1e-45}), "0.1 16777216 100000000000000000000 1e+21 0.0001 1e-05 1e-45"},
-		{texts(typespb.DataType_DT_BOOL, []bool{true, false}), "true false"},
-		{texts(typespb.DataType_DT_INT8, []int8{-128, 127}), "-128 127"},
-		{texts(typespb.DataType_DT_INT16, []int16{-32768}), "-32768"},
-		{texts(typespb.DataType_DT_INT32, []int32{math.MinInt32}), "-2147483648"},
-		{texts(typespb.DataType_DT_INT64, []int64{math.MinInt64}), "-9223372036854775808"},
-		{texts(typespb.DataType_DT_UINT8, []uint8{255}), "255"},
-		{texts(typespb.DataType_DT_UINT16, []uint16{65535}), "65535"},
-		{texts(typespb.DataType_DT_UINT32, []uint32{math.MaxUint32}), "4294967295"},
-		{texts(typespb.DataType_DT_UINT64, []uint64{math.MaxUint64}), "18446744073709551615"},
-	} {
-		if c.got != c.want {
-			t.Errorf("%s, want %s", c.got, c.want)
+func TestStreams(t *testing.T) {
+	eachCase(t, "streams", func(t *testing.T, c testCase) (err error) {
+		row := Placeholder{"x", tf.Double, c.Shape}
+		for _, input := range []io.Reader{strings.NewReader(c.Input), iotest.OneByteReader(strings.NewReader(c.Input))} {
+			var output bytes.Buffer
+			runs := [][]int64{}
+			err = Stream(input, &output, func(values Array) ([]Array, error) {
+				runs = append(runs, values.Shape)
+				return double(values)
+			}, row, c.Batch)
+			if output.String() != c.Output || !reflect.DeepEqual(runs, c.Runs) {
+				t.Errorf("%q of %v, want %q of %v", output.String(), runs, c.Output, c.Runs)
+			}
 		}
-	}
+		return err
+	})
 }
 
-// Any bits: the digits read back to the same value, and one digit fewer does not.
-func TestDigitsAreTheShortest(t *testing.T) {
-	random := rand.New(rand.NewSource(1))
-	for range 20_000 {
-		value := math.Float64frombits(random.Uint64())
-		if math.IsNaN(value) || math.IsInf(value, 0) {
-			continue
-		}
-		text := texts(float64Type, []float64{value})
-		if read, err := strconv.ParseFloat(text, 64); err != nil || read != value {
-			t.Fatalf("%s reads back as %v, not %v", text, read, value)
-		}
-		digits := len(strings.Trim(strings.NewReplacer("-", "", ".", "").Replace(strings.Split(text, "e")[0]), "0"))
-		shorter, _, _ := big.ParseFloat(text, 10, 200, big.ToNearestEven)
-		if fewer, _ := strconv.ParseFloat(shorter.Text('e', digits-2), 64); digits > 1 && fewer == value {
-			t.Fatalf("%s has a digit too many", text)
-		}
-	}
-}
+var oneNumber = Placeholder{"x", tf.Double, []int64{-1, -1}}
 
-func TestResultsLine(t *testing.T) {
-	for _, count := range []int{0, 1, 3, chunk, chunk + 1} {
-		var line bytes.Buffer
-		if err := WriteResults(&line, Zeros(float64Type, []int64{int64(count)})); err != nil {
-			t.Fatal(err)
-		}
-		want := "The calculation results : [" + strings.TrimSuffix(strings.Repeat("0 ", count), " ") + "]\n"
-		if line.String() != want {
-			t.Errorf("%d zeros: %d bytes, want %d", count, line.Len(), len(want))
-		}
-	}
-}
-
-// double is a model that doubles; it sees at most 4,096 rows.
-func double(t *testing.T) func([]byte, int) (Array, error) {
-	return func(contents []byte, n int) (Array, error) {
-		if n > 4096 || n*8 != len(contents) {
-			t.Errorf("%d rows in %d bytes", n, len(contents))
-		}
-		results := Zeros(float64Type, []int64{int64(n), 1})
-		for i, value := range float64s(contents) {
-			binary.NativeEndian.PutUint64(results.Contents[8*i:], math.Float64bits(2*value))
-		}
-		return results, nil
-	}
-}
-
-func stream(t *testing.T, input io.Reader) (string, error) {
-	var output bytes.Buffer
-	err := Stream(input, &output, double(t), Zeros(float64Type, []int64{1, 1}), "x", 4096)
-	return output.String(), err
-}
-
-func TestStream(t *testing.T) {
+func TestStreamKeepsTheOrder(t *testing.T) {
 	var input, want strings.Builder
 	for i := range 200_000 {
 		fmt.Fprintf(&input, "%d\n", i)
 		fmt.Fprintf(&want, "%d\n", 2*i)
 	}
-	got, err := stream(t, strings.NewReader(input.String()))
-	if err != nil || got != want.String() {
-		t.Errorf("%d bytes, want %d; %v", len(got), want.Len(), err)
-	}
-	for _, c := range []struct{ input, output, err string }{
-		{"", "", ""},
-		{"1", "2\n", ""},
-		{"1\r\n2\r\n", "2\n4\n", ""},
-		{"1\n\n2\n", "2\n", "not a number:  on line 2"},
-		{"1\nx\n", "2\n", "not a number: x on line 2"},
-		{"1\n2,3\n", "2\n", "wrong number of values: 2 given on line 2, the placeholder x takes 1"},
-		{"1\n1e999\n", "2\n", "out of range for float64: 1e999 on line 2"},
-		{input.String() + "y\n", want.String(), "not a number: y on line 200001"},
-		{"1\n" + strings.Repeat("1", longestLine+chunk), "2\n", "too long: line 2 has more than 16777216 bytes"},
-	} {
-		got, err := stream(t, strings.NewReader(c.input))
-		if got != c.output || err == nil && c.err != "" || err != nil && err.Error() != c.err {
-			t.Errorf("%.20q: %.20q and %v, want %.20q and %s", c.input, got, err, c.output, c.err)
-		}
+	input.WriteString("y\n")
+	var output bytes.Buffer
+	err := Stream(strings.NewReader(input.String()), &output, double, oneNumber, 4096)
+	if output.String() != want.String() || err == nil || err.Error() != "not a number: y on line 200001" {
+		t.Errorf("%d bytes, want %d; %v", output.Len(), want.Len(), err)
 	}
 }
 
-// What has come is answered before more is waited for.
-func TestStreamAnswersAtOnce(t *testing.T) {
+func TestStreamAnswersAFullBatchAtOnce(t *testing.T) {
 	reader, writer := io.Pipe()
 	answers, output := io.Pipe()
-	go func() {
-		err := Stream(reader, output, double(t), Zeros(float64Type, []int64{1, 1}), "x", 4096)
-		output.CloseWithError(err)
-	}()
+	go func() { output.CloseWithError(Stream(reader, output, double, oneNumber, 1)) }()
 	for i := range 3 {
 		fmt.Fprintf(writer, "%d\n", i)
 		answer := make([]byte, 2)
@@ -252,9 +190,69 @@ func TestStreamAnswersAtOnce(t *testing.T) {
 
 func TestStreamEndsWithTheModelsError(t *testing.T) {
 	broken := errors.New("broken")
-	run := func([]byte, int) (Array, error) { return Array{}, broken }
 	input := strings.NewReader(strings.Repeat("1\n", 1_000_000))
-	if err := Stream(input, io.Discard, run, Zeros(float64Type, []int64{1, 1}), "x", 4096); !errors.Is(err, broken) {
+	if err := Stream(input, io.Discard, func(Array) ([]Array, error) { return nil, broken }, oneNumber, 4096); err != broken {
 		t.Error(err)
+	}
+}
+
+func TestStreamOfALongLine(t *testing.T) {
+	for _, length := range []int{longestLine, longestLine + 1, longestLine + chunk} {
+		for _, end := range []string{"\n", ""} {
+			var output bytes.Buffer
+			input := "1\n" + strings.Repeat("0", length) + end
+			err := Stream(strings.NewReader(input), &output, double, oneNumber, 4096)
+			if fits := length == longestLine; fits != (output.String() == "2\n0\n") || fits != (err == nil) {
+				t.Errorf("%d bytes: %q %v", length, output.String(), err)
+			}
+		}
+	}
+}
+
+// Any bits: the digits read back to the same value, and one digit fewer does not.
+func TestDigitsAreTheShortest(t *testing.T) {
+	random := rand.New(rand.NewSource(1))
+	for _, dtype := range []tf.DataType{tf.Double, tf.Float, tf.Half, tf.Bfloat16} {
+		for range 20_000 {
+			want := Array{Type: dtype, Contents: binary.LittleEndian.AppendUint64(nil, random.Uint64())[:types[dtype].size]}
+			bits, text := element(want, 0)
+			got := Array{Type: dtype}
+			if _, err := got.appendValues(text); text != "NaN" && (err != nil || !bytes.Equal(got.Contents, want.Contents)) {
+				t.Fatalf("%s of %s reads back as %v", text, bits, got.Contents)
+			}
+			value, _ := strconv.ParseFloat(text, 64)
+			if digits := strings.TrimLeft(strings.Split(strconv.FormatFloat(value, 'e', -1, 64), "e")[0], "-"); len(digits) > 2 {
+				fewer := Array{Type: dtype}
+				fewer.appendValues(strconv.FormatFloat(value, 'e', len(digits)-3, 64))
+				if bytes.Equal(fewer.Contents, want.Contents) {
+					t.Fatalf("%s of %s has a digit too many", text, bits)
+				}
+			}
+		}
+	}
+}
+
+func TestArraysInFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.npy")
+	array := Array{tf.Int16, []int64{2, 3}, []byte{1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0}, nil}
+	if err := SaveArray(path, array); err != nil {
+		t.Fatal(err)
+	}
+	placeholder := Placeholder{"x", tf.Int16, []int64{-1, 3}}
+	if got, err := MakeFeed(placeholder, path, "--x"); err != nil || !reflect.DeepEqual(got, array) {
+		t.Errorf("%v %v", got, err)
+	}
+	saved, _ := os.ReadFile(path)
+	columns := strings.NewReplacer("'<i2'", "'>i2'", "False", "True ", "\n\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00\x06\x00",
+		"\n\x00\x01\x00\x04\x00\x02\x00\x05\x00\x03\x00\x06").Replace(string(saved))
+	os.WriteFile(path, []byte(columns), 0o666)
+	if got, err := MakeFeed(placeholder, path, "--x"); err != nil || !reflect.DeepEqual(got, array) {
+		t.Errorf("%v %v", got, err)
+	}
+	for i := range saved { // whatever is missing
+		os.WriteFile(path, saved[:i], 0o666)
+		if _, err := MakeFeed(placeholder, path, "--x"); err == nil || !strings.HasPrefix(err.Error(), "not an array: ") {
+			t.Fatalf("%d bytes: %v", i, err)
+		}
 	}
 }

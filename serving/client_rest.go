@@ -1,6 +1,8 @@
-// Command restclient asks a model server over REST, with Go's standard library alone: no C library, no TensorFlow.
+// Asks a model server over REST, with Go's standard library alone.
 //
-//	go run go_consumer/restclient/main.go -x 0,1,-1,2
+//	go run serving/client_rest.go -x 0,1,-1,2
+//
+// It works against serving/model_server.py and TensorFlow Serving alike.
 package main
 
 import (
@@ -15,20 +17,21 @@ import (
 	"time"
 )
 
-func predict(url, model, list string) ([][]float64, error) {
+// predict returns the predictions for a row of comma-separated numbers.
+func predict(url, model, values string, seconds float64) ([][]float64, error) {
 	var row []float64
-	for _, text := range strings.Split(list, ",") {
-		x, err := strconv.ParseFloat(text, 64)
+	for _, text := range strings.Split(values, ",") {
+		number, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			return nil, fmt.Errorf("not a number: %s in --x", text)
 		}
-		row = append(row, x)
+		row = append(row, number)
 	}
 	body, err := json.Marshal(map[string]any{"instances": [][]float64{row}})
 	if err != nil { // NaN and infinity, which JSON does not have
-		return nil, fmt.Errorf("not a finite number: %s in --x", list)
+		return nil, fmt.Errorf("not a finite number: %s in --x", values)
 	}
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: time.Duration(seconds * float64(time.Second))}
 	reply, err := client.Post(url+"/v1/models/"+model+":predict", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("no server: %w (run make serve first, or give --url)", err)
@@ -48,13 +51,14 @@ func predict(url, model, list string) ([][]float64, error) {
 }
 
 func main() {
-	url := flag.String("url", "http://127.0.0.1:8501", "of the server")
-	model := flag.String("model", "linear_regression", "as the server calls it")
-	x := flag.String("x", "0,1,-1,2", "comma-separated numbers: a row")
+	url := flag.String("url", "http://127.0.0.1:8501", "`URL` of the server")
+	model := flag.String("model", "linear_regression", "`NAME` by which the server knows the model")
+	x := flag.String("x", "0,1,-1,2", "comma-separated `VALUES`: a row")
+	seconds := flag.Float64("seconds", 10, "`S` to wait for the answer")
 	flag.Parse()
-	predictions, err := predict(*url, *model, *x)
+	predictions, err := predict(*url, *model, *x, *seconds)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "restclient: %v\n", err)
+		fmt.Fprintf(os.Stderr, "client_rest: %v\n", err)
 		os.Exit(1)
 	}
 	fmt.Println(predictions)
