@@ -5,7 +5,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help venv go java soap run cookbook exports serve interop test test-slow bench clean
+.PHONY: help venv go java soap run models cookbook exports serve interop test test-slow bench clean
 
 help: ## list the targets
 	@echo "Usage: make TARGET"
@@ -39,13 +39,25 @@ run: venv ## train, consume and freeze the model, in three languages (minutes th
 # In the order of the cookbook's page: a later recipe reads what an earlier one wrote.
 RECIPES = checkpoint_save checkpoint_restore checkpoint_subset checkpoint_from_scratch checkpoint_multiple_models \
   inspect_model inspect_checkpoint freezemodel_save freezemodel_load freezemodel_multiple freezemodel_from_keras \
-  freezemodel_c_library savedmodel_from_source savedmodel_from_checkpoint savedmodel_from_frozen savedmodel_builder \
+  freezemodel_c_library freezemodel_to_litert savedmodel_from_source savedmodel_from_checkpoint savedmodel_from_frozen savedmodel_builder \
   savedmodel_pretrained
 
-cookbook: frozen_graphs/SHA256SUMS ## run all recipes of the cookbook (two minutes)
+cookbook: frozen_graphs/SHA256SUMS frozen_graphs/cnn.pb ## run all recipes of the cookbook (two minutes)
 	@for recipe in $(RECIPES); do \
 	  echo "== python cookbook/$$recipe.py"; python cookbook/$$recipe.py || exit 1; \
 	done
+	@echo "== cookbook/freezemodel_c_library.c"
+	@. ./go_consumer/env.sh && gcc -o results/freezemodel_c_library $$CGO_CFLAGS cookbook/freezemodel_c_library.c \
+	  $$CGO_LDFLAGS -ltensorflow -lm && TF_CPP_MIN_LOG_LEVEL=3 results/freezemodel_c_library 2>/dev/null
+
+models: frozen_graphs/cnn.pb ## make the main page's example models, and freeze them
+
+frozen_graphs/cnn.pb: .venv/complete
+	@echo "== python cookbook/example_models.py, and model_freeze.py on what it writes"
+	@python cookbook/example_models.py
+	@python model_freeze.py --model results/mlp --input x --output y --feed keep_prob=1 --save frozen_graphs/mlp.pb
+	@python model_freeze.py --model results/flowers --save frozen_graphs/flowers.pb
+	@python model_freeze.py --model results/cnn.keras --save $@
 
 exports: frozen_graphs/SHA256SUMS ## write the SavedModels for serving into exports
 	@python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \
@@ -60,11 +72,13 @@ serve: .venv/serving-complete ## serve the exports over REST (port 8501) and gRP
 	@echo "== python serving/model_server.py --model_config_file serving/models.config"
 	@exec python serving/model_server.py --model_config_file serving/models.config
 
-interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete ## have other programs calculate the exports
+interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete .cache/node/complete ## have other programs calculate the exports
 	@python tests/interop/expected.py
 	@python tests/interop/saved_model_command.py
 	@.cache/tf2onnx/bin/python tests/interop/onnx_runtime.py
 	@.cache/openvino/bin/python tests/interop/open_vino.py
+	@.cache/tf2onnx/bin/python cookbook/freezemodel_to_onnx.py
+	@node cookbook/freezemodel_onnx.mjs
 
 frozen_graphs/SHA256SUMS: .venv/complete
 	@echo "== python model_producer.py && ./freeze_graph_linear_regression.sh: what the recipes read"
@@ -75,6 +89,14 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@echo "== making an environment for $* in .cache/$*"
 	@rm -rf $(@D) && python -m venv $(@D)
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --editable .
+	@touch $@
+
+# ONNX Runtime for JavaScript, as WebAssembly. (Its package for Node fetches its library from elsewhere.)
+.cache/node/complete:
+	@command -v npm >/dev/null || { echo "make: no npm (install Node.js 20 or later)" >&2; exit 1; }
+	@mkdir -p $(@D)
+	@npm install --silent --prefix $(@D) onnxruntime-web@1.30.0
 	@touch $@
 
 test: .venv/tests-complete ## run the tests (five minutes, the first time eight); Java's own run as it is built

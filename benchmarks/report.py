@@ -22,7 +22,7 @@ from typing import Any
 from measure import ROOT, ROWS
 from model_import_export import command_line
 
-BENCHMARKS = ("producer", "consumers", "serving", "distributed")
+BENCHMARKS = ("producer", "consumers", "formats", "serving", "distributed")
 DOCS = ROOT / "docs"
 PACKAGES = ("tensorflow", "numpy", "fastapi", "uvicorn", "grpcio", "pyarrow", "pyspark", "onnxruntime")
 COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}  # of what became of the target

@@ -109,7 +109,7 @@ def name_and_value(text: str) -> tuple[str, str]:
 
 def count(text: str) -> int:
     """The type of a flag that counts from one."""
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 1 << 31:
+    if not re.fullmatch(r"0*[1-9]\d{0,9}", text, re.ASCII) or not int(text) < 1 << 31:
         raise argparse.ArgumentTypeError(f"not a whole number from 1 to {(1 << 31) - 1}: {text}")
     return int(text)
 

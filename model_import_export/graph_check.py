@@ -31,7 +31,7 @@ from model_import_export.graph_rules import (
 )
 from model_import_export.operations import CALCULATION, START, VARIABLES
 from model_import_export.rows import Placeholder, numpy_type
-from model_import_export.sizes import Feed, Sizes, find_feeds
+from model_import_export.sizes import Feed, Sizes, find_feeds, variable_key
 
 INIT = "__saved_model_init_op"
 NO_NAMES = tensors.Names()
@@ -309,7 +309,7 @@ def _check_restoring(
                         f"its value in the checkpoint {tf.TensorShape(found[0][1])}"
                     )
                 if found and found[0]:
-                    sizes.variables[variable.label] = found[0][1]
+                    sizes.variables[variable_key(variable)] = found[0][1]
 
 
 def _restored_shapes(

@@ -19,6 +19,7 @@ from typing import Any
 # What TensorFlow 2.21 writes to standard error while its libraries load, before it has read any setting.
 LOG_NOISE = re.compile(
     rb"[IW]\d{4} [\d:.]+ |WARNING: All log messages before absl|To enable the following instructions:"
+    rb"|INFO: |fully_quantize: "  # of LiteRT
 )
 
 

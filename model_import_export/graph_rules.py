@@ -4,6 +4,7 @@ They need nothing of TensorFlow but its protocol buffers and its list of operati
 end the process.
 """
 
+import functools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from model_import_export import ModelError
 from model_import_export.graph_mode import tf
-from model_import_export.operations import ATTRIBUTES, BRANCHES, CALLS, ELEMENTS
+from model_import_export.operations import ATTRIBUTES, BRANCHES, CALLS, ELEMENTS, OF_FUNCTIONS
 
 MAX_NODES = 20_000
 MAX_INPUTS = 1_000  # of one node
@@ -102,8 +103,12 @@ def read_bodies(graph_def: Any) -> dict[str, Body]:
         if None in found:
             raise ModelError(f"refused graph: a result{where} is not in it")
         bodies[name] = body._replace(results=found)
-    strange = [(name, node.name) for body in bodies.values() for node in body.nodes.values()
-               for name in node.proto.attr if name.startswith("_") and not _is_borne(name, node.proto)]  # fmt: skip
+    strange = [(name, f"node {node.name}{body.where}") for body in bodies.values() for node in body.nodes.values()
+               for name in node.proto.attr if name.startswith("_") and not _is_borne(name, node.proto.attr[name])]  # fmt: skip
+    for name, function in functions.items():
+        attributes = [function.attr, *(argument.attr for argument in function.arg_attr.values())]
+        strange += [(key, f"function {name}") for attr in attributes for key in attr
+                    if key not in OF_FUNCTIONS and not _is_borne(key, attr[key])]  # fmt: skip
     if strange:
         raise ModelError(
             f"refused graph: attributes that the runtime may not bear: {count_up(strange)} "
@@ -115,8 +120,7 @@ def read_bodies(graph_def: Any) -> dict[str, Body]:
     return bodies
 
 
-def _is_borne(name: str, proto: Any) -> bool:
-    value = proto.attr[name]
+def _is_borne(name: str, value: Any) -> bool:
     if name == "_class":
         return value == type(value)(list={"s": [text for text in value.list.s if text.startswith(b"loc:@")]})
     return name in ATTRIBUTES or (name.startswith("_Xla") and not value.b)
@@ -128,7 +132,7 @@ def count_up(found: Iterable[tuple[str, str]]) -> str:
     for kind, node in found:
         kinds.setdefault(kind, []).append(node)
     return "; ".join(
-        f"{kind} in node {nodes[0]}" if len(nodes) == 1 else f"{kind} {len(nodes)} times, first in node {nodes[0]}"
+        f"{kind} in {nodes[0]}" if len(nodes) == 1 else f"{kind} {len(nodes)} times, first in {nodes[0]}"
         for kind, nodes in kinds.items()
     )
 
@@ -197,7 +201,7 @@ def _width(argument: Any, proto: Any) -> int:
 
 def output_count(proto: Any) -> int:
     """How many outputs a node of a registered operation has."""
-    return sum(_width(argument, proto) for argument in definition_of(proto).output_arg)
+    return sum(_width(argument, proto) for argument in getattr(definition_of(proto), "output_arg", ()))
 
 
 def output_dtype(proto: Any, index: int) -> str:
@@ -225,9 +229,9 @@ def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
         ):
             raise ModelError(f"refused graph: {key} of node {name} are not all from 0 to {MAX_WINDOW}")
         types = value.list.type if kind == "list" else [value.type] if kind == "type" else []
-        if unknown := [number for number in types if number not in KNOWN]:
-            raise ModelError(f"refused graph: {key} of node {name} is {dtype_name(unknown[0])}")
-        if kind == "placeholder":
+        if unknown := next((name for name in map(dtype_name, types) if name.startswith("the unknown")), None):
+            raise ModelError(f"refused graph: {key} of node {name} is {unknown}")
+        if kind == "placeholder" or value.func.attr or any(function.attr for function in value.list.func):
             raise ModelError(f"refused graph: {key} of node {name} is what only a call would tell")
         shapes = value.list.shape if kind == "list" else [value.shape] if kind == "shape" else []
         if key.startswith("_") and key != "_output_shapes":
@@ -259,6 +263,7 @@ def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
             raise ModelError(f"refused graph: {proto.op} has no attribute {key}: node {name}")
 
 
+@functools.cache
 def dtype_name(number: int) -> str:
     """TensorFlow's name of a DataType's number."""
     try:
@@ -355,10 +360,13 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
         ModelError: they are too many, or one is not in the graph.
     """
     steps: list[Step] = []
+    labels: dict[str, Any] = {}
     graph, wanted, cut = bodies[""], list(wanted), {split(name) for name in fed}
     needed = _upstream(graph, wanted, cut)
 
     def add(step: Step) -> int:
+        if step.proto and labels.setdefault(step.label, step.proto) is not step.proto:
+            raise ModelError(f"refused graph: with its functions written out two nodes are named {step.label}")
         steps.append(step)
         if len(steps) > MAX_NODES:
             raise ModelError(f"refused graph: with its functions written out it has more than {MAX_NODES} nodes")
@@ -382,7 +390,7 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
             proto, label, names = node.proto, f"{path}{node.name}", called(node.proto, bodies)
             inputs = [source(name, index) for name, index in node.inputs]
             if proto.op in bodies or proto.op in CALLS:
-                if names[:1] != [name for name in names[:1] if name in bodies]:
+                if not names or names[0] not in bodies:
                     raise ModelError(f"refused graph: node {label} calls a function that is not in it")
                 callee = bodies[names[0]]
                 arguments = {name: [given] for name, given in zip(callee.arguments, inputs, strict=False)}
@@ -405,6 +413,10 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
             steps[number].inputs[i] = source(name, index)
         return [source(name, index) for name, index in results]
 
+    for name, index in cut:
+        proto = graph.nodes[name].proto if name in graph.nodes else None
+        if not proto or index >= (len(bodies[proto.op].results) if proto.op in bodies else output_count(proto)):
+            raise ModelError(f"refused graph: {name}:{index}, which is fed, is not in it")
     given = {f"{name}:{index}": [(add(Step(None, name, [], f"{name}:{index}")), 0)] for name, index in sorted(cut)}
     sources = emit(graph, given, map(split, wanted), "")
     return Written(steps, dict(zip(wanted, sources, strict=True)))
@@ -427,7 +439,7 @@ def _upstream(graph: Body, roots: Iterable[str], cut: Collection[tuple[str, int]
 
 def check_operations(steps: Iterable[Step], allowed: Collection[str], advise: bool = True) -> None:
     """Every step is of an operation that is allowed. Raises ModelError; it names all that are not at once."""
-    strange = [(step.proto.op, step.label) for step in steps if step.proto and step.proto.op not in allowed]
+    strange = [(step.proto.op, f"node {step.label}") for step in steps if step.proto and step.proto.op not in allowed]
     if strange:
         flags = " ".join(f"--allow-op {name}" for name in dict.fromkeys(name for name, _ in strange))
         raise ModelError(

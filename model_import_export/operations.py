@@ -66,6 +66,8 @@ ATTRIBUTES = frozenset(
     _tf_keras_history _original_op _source_node _keras_api_names
     """.split()
 )
+# Of a function's. Not `api_implements`: a function that nobody calls takes the place of another that has the same.
+OF_FUNCTIONS = frozenset("forward_function_name backward_function_name _implements _noinline".split())
 # The dtypes that a constant may have, and the field of a TensorProto that holds its elements where they are not in
 # `tensor_content`.
 ELEMENTS = {

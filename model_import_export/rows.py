@@ -361,7 +361,7 @@ def stream(
         text = os.fsdecode(block)
         plain = not block.translate(None, PLAIN) and (plain or not pending)
         lines = text.split("\n") if plain else [line.removesuffix("\r") for line in text.split("\n")]
-        too_long = len(lines[-1]) > LONGEST_LINE
+        too_long = len(block) - block.rfind(b"\n") - 1 > LONGEST_LINE
         if text.endswith("\n") or too_long:
             lines.pop()
         pending += lines

@@ -7,7 +7,9 @@ are known to be small.
 
 import contextlib
 import math
+import random
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,18 +20,27 @@ from model_import_export.operations import BRANCHES
 from model_import_export.rows import MAX_BATCH, TYPES, Placeholder
 
 MAX_TOTAL = 64 << 20  # elements of all outputs together
+MAX_EMPTY = 1 << 40  # the product of an output's dimensions other than 0
 MAX_WORK = 1 << 38  # multiplications and additions, some seconds
 MAX_TEXT = 64 << 20  # bytes of an output's strings
+MAX_FED_RANK = 64  # which numpy has
 LONGEST_FED = 1 << 12  # bytes of a string that is fed
 LARGE = 1 << 10  # elements: no shape is calculated from more
 GUESSES = (1, 2, 3, 4, 8, 10, 16, 28, 32, 64, 100, 128, 224, 256, 299, 784)  # for a dimension that is open
 ATTEMPTS = 200
 LARGEST_GUESS = 1 << 20  # elements
+BETWEEN = (2, 3, 4, 5, 7, 10, 100, 1000)  # rows
+SECONDS = 1  # for trying these
 STRING = 7  # DT_STRING
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
 # Convolutions, and how many of the filter's last dimensions are the result's channels.
 CHANNELS = {"Conv2D": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "Conv3DBackpropInputV2": 1, "Dilation2D": 1,
             "DepthwiseConv2dNative": 2}  # fmt: skip
+# Operations with outputs whose size only running tells, but which are no larger than the inputs.
+INDEFINITE = frozenset(
+    "BroadcastGradientArgs DenseToDenseSetOperation ParseExample ParseExampleV2 ParseSingleExample "
+    "FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3".split()
+)
 SERIES = ("Igamma", "Igammac")  # up to 2,000 terms each
 SAME_SHAPE = (
     "Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp ApplyGradientDescent "
@@ -69,8 +80,10 @@ class Sizes:
             tf.import_graph_def(tf.GraphDef(versions={"producer": producer}), name="")
         self.variables: dict[str, tuple[int, ...]] = {}  # shapes that are known better than by the graph
         self.restored: dict[str, list[tuple[str, tuple[int, ...]] | None]] = {}  # what a RestoreV2 gives
-        self.bounded: set[str] = set()  # steps whose outputs are small, whatever their shapes
-        self.shared: dict[tuple[str, str], list[Any]] = {}
+        self.measures = False  # whether anything is calculated from the shape of what is fed
+        self.longest = LONGEST_FED  # bytes of a string in a table or variable
+        self.bounded: set[Any] = set()  # tensors that are small, whatever their shapes
+        self.shared: dict[tuple[Any, ...], list[Any]] = {}
         self.text: dict[Any, int] = {}  # from a tensor of strings to the bytes of its longest
         self.count = 0
 
@@ -94,8 +107,7 @@ class Sizes:
             if index >= len(outputs[number]):
                 raise ModelError(f"refused graph: node {label} has no output {index}")
             tensor = outputs[number][index]
-            bounded = loose or label in self.bounded
-            if not bounded and not tensor.shape.is_fully_defined():
+            if not (loose or tensor.shape.is_fully_defined() or tensor in self.bounded):
                 raise IndefiniteError(f"refused graph: the output of node {label} has no definite shape")
             used.add(tensor)
             return tensor
@@ -105,17 +117,20 @@ class Sizes:
             inputs = [use(*source) for source in known]
             varies = any(varying[number] for number, _ in known)
             loose = loose or bool(step.proto and step.proto.op in self.extra)
+            self.measures |= varies and bool(step.proto and step.proto.op in ("Shape", "ShapeN", "Size"))
             name = step.tensor or f"{step.label}:0"
             if name in feeds and (not step.proto or "Placeholder" in step.proto.op):
                 made, varies = [self._placeholder(feeds[name].dtype, feeds[name].shape, LONGEST_FED)], True
-            elif not varies and (key := (step.label, step.proto.op)) in self.shared:
+            elif not varies and (key := (step.label, step.proto.op, *inputs)) in self.shared:
                 made = self.shared[key]
             else:
                 made = self._add(step, inputs)
                 if not varies:
-                    self.shared[step.label, step.proto.op] = made
+                    self.shared[key] = made
             for tensor in made:
                 self._check(tensor, step.label)
+                if not (loose or tensor.shape.is_fully_defined() or step.proto.op in INDEFINITE):
+                    raise IndefiniteError(f"refused graph: the output of node {step.label} has no definite shape")
             work += _work(step, inputs, made) if step.proto else 0
             if work > MAX_WORK:
                 raise ModelError(f"refused graph: with node {step.label} it has {work} steps to calculate (at most {MAX_WORK})")
@@ -137,12 +152,14 @@ class Sizes:
         elements = tensor.shape.num_elements() or 0
         if elements > MAX_ELEMENTS:
             raise ModelError(f"{output} has {elements} elements (at most {MAX_ELEMENTS})")
+        if rank and math.prod(dim or 1 for dim in tensor.shape.as_list()) > MAX_EMPTY:
+            raise ModelError(f"{output} is {tensor.shape}: empty, and too large")
         if self.text.get(tensor, 0) * max(1, elements) > MAX_TEXT:
             raise ModelError(f"{output} has strings of more than {MAX_TEXT} bytes")
 
     def _placeholder(self, dtype: Any, shape: Any, text: int = 0) -> Any:
-        if shape is not None and math.prod(shape) > MAX_ELEMENTS:  # which not even an empty graph may hold
-            raise ModelError(f"refused graph: a tensor of it has {math.prod(shape)} elements (at most {MAX_ELEMENTS})")
+        if shape is not None and math.prod(map(abs, filter(None, shape))) > MAX_EMPTY:  # not even a graph bears it
+            raise ModelError(f"refused graph: a tensor of it is {list(shape)}, which is too large")
         with self.graph.as_default():
             tensor = tf.placeholder(tf.as_dtype(dtype), shape)
         tensor.set_shape(shape)  # a graph of an old version takes `[]` for any shape
@@ -155,10 +172,12 @@ class Sizes:
         proto, op = step.proto, step.proto.op
         attr = proto.attr
         if op in ("Variable", "VariableV2", "VarHandleOp"):
-            shape = self.variables.get(step.label, _dims(attr["shape"].shape))
+            shape = self.variables.get(variable_key(step), _dims(attr["shape"].shape))
             if shape is None or -1 in shape:
                 raise ModelError(f"refused graph: the variable {step.label} has no definite shape")
-            return [self._placeholder(attr["dtype"].type, shape)]
+            if self.variables.setdefault(variable_key(step), shape) != shape:
+                raise ModelError(f"refused graph: the variable {step.label} has two shapes")
+            return [self._placeholder(attr["dtype"].type, shape, self.longest)]
         if op in SAME_SHAPE:
             if not inputs[0].shape.is_compatible_with(inputs[-1].shape):
                 if op not in ("Assign", "AssignVariableOp"):  # those that TensorFlow checks
@@ -168,15 +187,16 @@ class Sizes:
         if op in ("ReadVariableOp", "Merge", "RefMerge", "Switch", "RefSwitch", *BRANCHES):
             return self._pass_on(step, inputs)
         if op in ("RestoreV2", "Restore", "RestoreSlice"):
-            return [self._placeholder(*(each or ("float32", ()))) for each in self.restored[step.label]]
+            return [self._placeholder(*(each or ("float32", ())), self.longest) for each in self.restored[step.label]]
         if op in ("DisableCopyOnRead", "Assert", "NoOp"):
             return []
         if op in ("LookupTableFind", "LookupTableFindV2"):
-            return [self._placeholder(attr["Tout"].type, inputs[1].shape, LONGEST_FED)]
+            default = self.text.get(inputs[2], 0)
+            return [self._placeholder(attr["Tout"].type, inputs[1].shape.as_list(), max(self.longest, default))]
+        if op in ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2"):
+            self.longest = max(self.longest, self.text.get(inputs[2], 0))
         if op in ("VarIsInitializedOp", "IsVariableInitialized"):
             return [self._placeholder(tf.bool, [])]
-        if op == "BroadcastGradientArgs":
-            self.bounded.add(step.label)
         if op == "ResourceGather":
             with self.graph.as_default():
                 return [tf.gather(inputs[0], inputs[1])]
@@ -187,19 +207,22 @@ class Sizes:
             shape = [dim.size for dim in tensor.tensor_shape.dim]
             if tf.TensorShape(shape).num_elements() > LARGE:
                 return [self._placeholder(tensor.dtype, shape, max(map(len, tensor.string_val), default=0))]
-        return self._operation(step, inputs)
+        made = self._operation(step, inputs)
+        if op == "BroadcastGradientArgs":
+            self.bounded.update(made)
+        return made
 
     def _pass_on(self, step: Step, inputs: list[Any]) -> list[Any]:
         if step.proto.op in ("Switch", "RefSwitch"):
             return [inputs[0], inputs[0]]
         if step.proto.op in BRANCHES:
             inputs = inputs[:2]
-        shapes = {str(tensor.shape) for tensor in inputs}
-        if step.proto.op in ("ReadVariableOp", "PlaceholderWithDefault") or len(shapes) == 1:
-            tensor = inputs[0]
-        else:
-            longest = max(self.text.get(tensor, 0) for tensor in inputs)
-            tensor = self._placeholder(inputs[0].dtype.base_dtype, None, longest)
+        tensor = inputs[0]
+        if step.proto.op not in ("ReadVariableOp", "PlaceholderWithDefault") and any(t is not tensor for t in inputs):
+            # Which of them it is, only running tells.
+            same = all(each.shape == tensor.shape for each in inputs) and tensor.shape.is_fully_defined()
+            longest = max(self.text.get(each, 0) for each in inputs)
+            tensor = self._placeholder(tensor.dtype.base_dtype, tensor.shape.as_list() if same else None, longest)
         return [tensor, self._placeholder(tf.int32, [])] if "Merge" in step.proto.op else [tensor]
 
     def _operation(self, step: Step, inputs: list[Any]) -> list[Any]:
@@ -230,7 +253,9 @@ class Sizes:
             return max(map(len, step.proto.attr["value"].tensor.string_val), default=0)
         if op in ("Add", "AddV2", "StringJoin"):
             return sum(lengths) + len(inputs) * len(step.proto.attr["separator"].s if op == "StringJoin" else b"")
-        return max([64 if op == "AsString" else LONGEST_FED if "Lookup" in op or "Parse" in op else 0, *lengths])
+        if op == "AsString":
+            return 400 + max(0, step.proto.attr["width"].i) + max(0, step.proto.attr["precision"].i)
+        return max([LONGEST_FED if "Parse" in op else 0, *lengths])
 
 
 def _work(step: Step, inputs: Sequence[Any], made: Sequence[Any]) -> int:
@@ -251,6 +276,12 @@ def _work(step: Step, inputs: Sequence[Any], made: Sequence[Any]) -> int:
     return result << 12 if op in SERIES else 0
 
 
+def variable_key(step: Step) -> str:
+    """What tells a variable from others: nodes of one container and shared name are the same."""
+    attr = step.proto.attr
+    return f"{attr['container'].s.decode()} {attr['shared_name'].s.decode() or step.label}"
+
+
 def _dims(shape: Any) -> tuple[int, ...] | None:
     return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
 
@@ -267,6 +298,8 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
     for each in inputs.values():
         if each.dtype not in TYPES:
             raise ModelError(f"refused graph: the input {each.name} is of type {each.dtype}, which cannot be fed")
+        if each.shape and len(each.shape) > MAX_FED_RANK:
+            raise ModelError(f"refused graph: the input {each.name} has more than {MAX_FED_RANK} dimensions")
     reasons: list[str] = []
     loose = any(step.proto and step.proto.op in sizes.extra for step in written.steps)
     for guess in _guesses(reasons, inputs):
@@ -291,6 +324,13 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
             if batch != one:
                 with contextlib.suppress(MismatchError):  # the model takes no such batch, so none runs
                     found.append(sizes.grow(written, batch)._replace(rows=rows))
+        if sizes.measures and rows > 1:  # what grows from one row to a batch may be larger in between
+            ended = time.monotonic() + SECONDS
+            for count in [*BETWEEN, *(random.randint(2, rows) for _ in BETWEEN)]:
+                batch = {name: each._replace(shape=_fill(each, count, guess)) for name, each in inputs.items()}
+                if count < rows and time.monotonic() < ended:
+                    with contextlib.suppress(MismatchError):
+                        sizes.grow(written, batch)
         return found
     if loose:  # the operations that were allowed do not tell
         shapes = {name: _fill(each, 1, Guess(1, 1, "")) for name, each in inputs.items()}

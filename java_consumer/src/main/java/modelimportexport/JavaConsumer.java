@@ -60,9 +60,11 @@ public final class JavaConsumer {
         Map<Output<?>, Array> arrays = new LinkedHashMap<>();
         String input = model.names().input();
         String x = flags.get("--x");
-        if (!flags.has("--stdin") && (!loaded.ends().inputs().isEmpty() || input != null || x != null)) {
+        boolean stdin = flags.has("--stdin"); // which will bring the array
+        if (stdin || !loaded.ends().inputs().isEmpty() || input != null || x != null) {
             Output<?> source = loaded.ends().findInput(input);
-            arrays.put(source, Rows.makeFeed(Tensors.placeholderOf(source), x != null ? x : Rows.DEFAULT, "--x"));
+            Rows.Placeholder placeholder = Tensors.placeholderOf(source);
+            arrays.put(source, stdin ? null : Rows.makeFeed(placeholder, x != null ? x : Rows.DEFAULT, "--x"));
         }
         for (String feed : flags.all("--feed")) {
             String name = feed.split("=", 2)[0];
@@ -129,9 +131,6 @@ public final class JavaConsumer {
             throws Throwable {
         Output<?> source = loaded.ends().findInput(model.names().input());
         Fetch output = loaded.ends().findOutput(model.names().wanted().get(0));
-        if (arrays.containsKey(source)) {
-            throw new ModelError("fed twice: %s in --stdin", source.op().name());
-        }
         Rows.Placeholder row = Tensors.placeholderOf(source);
         int batch = Rows.batchRows(row, output.shape(), flags.count("--batch"), Terminal::isInteractive);
         new RowStream(row, batch, values -> {
