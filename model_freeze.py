@@ -1,0 +1,97 @@
+"""Makes one small frozen graph of any TensorFlow model, which Python, Go and Java run.
+
+    python model_freeze.py --model MODEL --output NAME --save frozen_graphs/NAME.pb
+
+Reads   a checkpoint (folder, prefix or .meta), a SavedModel folder, a GraphDef (binary or text) or a Keras file
+Writes  the frozen graph, and its digest into frozen_graphs/SHA256SUMS
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from model_import_export import command_line, digests, freezing, graph_check, model_file, trial
+from model_import_export.tensors import Names
+
+
+def find_model(path: str) -> str:
+    """The model's path as it is read: of a checkpoint the prefix of the newest complete one."""
+    if path.endswith(model_file.KERAS_FILES) and os.path.isfile(path):
+        return path
+    path = path.removesuffix(".meta") if os.path.isfile(path) and path.endswith(".meta") else path
+    return model_file.newest_complete(path) if model_file.kind_of(path) == model_file.CHECKPOINT else path
+
+
+def freeze(path: str, flags: argparse.Namespace) -> tuple[bytes, list[str]]:
+    """Freezes the model in a process of its own, which may read the model's files alone."""
+    names = Names(None, flags.output, flags.tag, flags.signature)
+    wish = freezing.Wish(names, flags.input, flags.feed, frozenset(flags.allow_op), flags.trust)
+    return trial.run(path, freezing.freeze, path, wish, seconds=flags.seconds)
+
+
+def save(graph_def: bytes, flags: argparse.Namespace) -> list[str]:
+    """Writes the frozen graph once it has been checked; nothing is written where it is refused."""
+    partial = flags.save.with_name(f".{flags.save.name}.partial")
+    try:
+        digests.write_whole(partial, graph_def)
+        lines = graph_check.judge(str(partial), allow=flags.allow_op).lines
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(partial), str(flags.save))) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    digests.write_whole(flags.save, graph_def)
+    digests.add(flags.checked, [(str(flags.save), digests.digest(str(flags.save)))])
+    what = f"accepted with {', '.join(flags.allow_op)}" if flags.allow_op else "pure calculation"
+    lines = [line.replace(str(partial), str(flags.save)) for line in lines]
+    return [*lines, f"{what}; its digest is in {flags.checked}"]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_line.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--model", metavar="PATH", default="saved_model", help="model to freeze")
+    add(
+        "--input",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="operation, tensor or signature key that stays an input (default: all that the outputs need); repeatable",
+    )
+    add(
+        "--output",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="likewise to calculate (default: the signature's, or the only end); repeatable",
+    )
+    add(
+        "--feed",
+        metavar="NAME=VALUES",
+        action="append",
+        type=command_line.name_and_value,
+        default=[],
+        help="placeholder that becomes a constant, and its values; repeatable",
+    )
+    add("--tag", metavar="NAME", default="serve", help="tag of a SavedModel's graph")
+    add("--signature", metavar="NAME", default="serving_default", help="signature of a SavedModel")
+    add("--save", metavar="FILE", type=Path, default="frozen_graphs/model.pb", help="frozen graph to write")
+    add("--checked", metavar="FILE", default=digests.CHECKED, help="list of checked models, to which it is added")
+    add("--allow-op", metavar="OP", action="append", default=[], help="operation to accept besides; repeatable")
+    add("--trust", action="store_true", help="freeze without judging the source first: a model you made yourself")
+    add("--seconds", metavar="N", type=command_line.count, default=120, help="processor time that freezing may take")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = parse_arguments()
+    digests.check_replaceable(flags.save)
+    path = find_model(flags.model)
+    graph_def, lines = freeze(path, flags)
+    checked = save(graph_def, flags)
+    before = sum(map(os.path.getsize, model_file.files_of(path)))
+    print(f"{path}: {before} bytes; {flags.save}: {len(graph_def)} bytes")
+    print("\n".join([*lines, *checked]))
+
+
+if __name__ == "__main__":
+    command_line.run(main)
