@@ -94,7 +94,7 @@ def main() -> None:
         whole = {"C, its library alone": [floor, "--version"], **programs, "Python, the C library alone": library}
         taken = in_turn(max(5, flags.rounds), {n: lambda c=c: run(c).seconds for n, c in whole.items()})
         targets = {"Go": "<= 1.05", "Java": "<= 2.8"}
-        table("A whole process on 4 numbers: time to the C program's", "s", taken, "C", targets)
+        table("A whole process on 4 numbers", "s", taken, "C", targets)
 
         benchmark = ["go", "test", "./go_consumer", "-run", "none", "-bench", "Run", "-benchtime", f"{CALLS}x"]
         go_call = ["bash", "-c", f". go_consumer/env.sh && {' '.join(benchmark)} | awk '/ns.op/ {{ print $3 / 1000 }}'"]
@@ -107,7 +107,7 @@ def main() -> None:
         }
         taken = in_turn(flags.rounds, {n: lambda c=c: float(run(c, keep=True).output) for n, c in calls.items()})
         targets = {"Go": "<= 3.5", "Java": "<= 5"}
-        table("A warm call on 4 numbers: time to the C program's", "us", taken, "C", targets)
+        table("A warm call on 4 numbers", "us", taken, "C", targets)
 
         tenth, numbers = scratch / "tenth", scratch / "numbers"
         write_numbers(tenth, flags.numbers // 10)
@@ -119,11 +119,11 @@ def main() -> None:
         used = in_turn(flags.rounds, runs)
         taken = {name: [u.seconds for u in used[name, numbers]] for name in awk | streams}
         targets = {"Go": ">= 4", "Java": ">= 3", "Python": ">= 0.5"}
-        table(f"--stdin, {flags.numbers:,} numbers: rate to mawk's", "s", taken, "mawk", targets, faster=True)
+        table(f"--stdin, {flags.numbers:,} numbers", "s", taken, "mawk", targets, "throughput")
         for name in streams:
             sizes = {f"{flags.numbers // 10:,} numbers": tenth, f"{flags.numbers:,} numbers": numbers}
             taken = {size: [u.megabytes for u in used[name, path]] for size, path in sizes.items()}
-            table(f"{name} --stdin: resident memory to that of a tenth", "MB", taken, next(iter(sizes)))
+            table(f"{name} --stdin, as the numbers grow", "MB", taken, next(iter(sizes)))
 
 
 if __name__ == "__main__":

@@ -106,10 +106,10 @@ def main() -> None:
     engines = {"LiteRT": in_litert, "LiteRT, int8": in_litert, "ONNX": in_onnx_runtime}
     runs = {name: engines.get(name, in_tensorflow)(path, image) for name, path in FILES.items()}
     taken = measure.in_turn(flags.rounds, {name: lambda run=run: microseconds(run) for name, run in runs.items()})
-    title = "One image through a convolutional network: time to the frozen graph's"
+    title = "One image through a convolutional network"
     measure.table(title, "us", taken, "frozen graph")
     sizes = {name: [size_of(path) / 1000] for name, path in FILES.items()}
-    measure.table("The same network on disk: size to the frozen graph's", "kB", sizes, "frozen graph")
+    measure.table("The same network on disk", "kB", sizes, "frozen graph")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = "BENCHMARK_ROWS"  # the environment variable that names the file for the rows, a JSON object a line
+KINDS = {"s": "time", "us": "time", "ms": "time", "1/s": "throughput", "MB": "memory", "kB": "size"}
 Name = TypeVar("Name", bound=Hashable)
 Taken = TypeVar("Taken")
 
@@ -69,19 +70,21 @@ def table(
     taken: Mapping[str, Sequence[float]],
     base: str,
     targets: Mapping[str, str] | None = None,
-    faster: bool = False,
+    kind: str = "",
 ) -> None:
-    """Prints medians, spreads and ratios to the base's median, and what the ratio should be.
+    """Prints medians, spreads and ratios to the median of the base, and what the ratio should be.
 
     Args:
+        title: what is compared; what the ratio is of and relative to what is added to it.
         targets: such as `<= 1.15`, by name.
-        faster: the ratio is how many times the base's rate, where seconds were taken.
+        kind: what the ratio is of; by default what the unit measures. With "throughput" of seconds, less is more.
     """
-    print(f"\n{title}")
+    kind = kind or KINDS[unit]
+    print(f"\n{title}: {kind} relative to {base}")
     floor = statistics.median(taken[base])
     for name, values in taken.items():
         median, target = statistics.median(values), (targets or {}).get(name, "")
-        ratio = floor / median if faster else median / floor
+        ratio = floor / median if kind == "throughput" and KINDS[unit] == "time" else median / floor
         bound = float(target[2:]) if target else None
         met = None if bound is None else ratio <= bound if target[0] == "<" else ratio >= bound
         spread = f"{min(values):.4g} to {max(values):.4g}"
@@ -89,8 +92,16 @@ def table(
         print(f"  {name:28} {median:10.4g} {unit:5} ({spread:18}) {ratio:8.2f}{verdict}", flush=True)
         if ROWS in os.environ:
             row = dict(
-                title=title, name=name, base=base, unit=unit, runs=len(values), target=target, bound=bound, met=met
+                title=title,
+                kind=kind,
+                name=name,
+                base=base,
+                unit=unit,
+                target=target,
+                bound=bound,
+                met=met,
+                ratio=ratio,
             )
-            row |= dict(median=median, least=min(values), most=max(values), ratio=ratio)
+            row |= dict(median=median, least=min(values), most=max(values), runs=len(values))
             with open(os.environ[ROWS], "a") as file:
                 file.write(json.dumps(row) + "\n")

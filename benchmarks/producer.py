@@ -56,7 +56,7 @@ def main() -> None:
         }
         taken = in_turn(flags.rounds, {name: lambda c=command: run(c).processor for name, command in commands.items()})
     targets = {"model_producer.py": "<= 1.1"}
-    table("The producer: processor time to a bare script's, which writes nothing", "s", taken, "bare script", targets)
+    table("The producer, against a script that writes nothing", "s", taken, "bare script", targets, "processor time")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from itertools import groupby
@@ -26,17 +27,22 @@ BENCHMARKS = ("producer", "consumers", "formats", "serving", "distributed")
 DOCS = ROOT / "docs"
 PACKAGES = ("tensorflow", "numpy", "fastapi", "uvicorn", "grpcio", "pyarrow", "pyspark", "onnxruntime")
 COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}  # of what became of the target
-LEFT_OUT = ("MB", "ms")  # units that stand in the tables alone, so that the picture stays readable
+# What the picture shows, and how a ratio becomes a speed. The tables alone have memory, percentiles and growth.
+SPEEDS: dict[str, Callable[[float], float]] = {
+    "time": lambda ratio: 1 / ratio,
+    "processor time": lambda ratio: 1 / ratio,
+    "throughput": lambda ratio: ratio,
+}
 
 PAGE = """\
 # Benchmarks
 
 Written by `make bench` in one run, on {where}.
 
-Each figure is the median of several runs, taken in turn with those that it is compared with; the spread is the least
-and the most of them. A ratio is that of the medians; the base of a comparison has 1.
+Each figure is the median of several runs, taken in turn with those it is compared with; the spread is the least and the
+most of them. A ratio is that of the medians; the baseline of a comparison has 1.
 
-![Each ratio as a bar, with its target](benchmarks.png)
+![The speed of each program as a bar from the baseline, with its target](benchmarks.png)
 
 ## Targets
 """
@@ -70,6 +76,11 @@ def run_all(rounds: int | None) -> list[dict[str, Any]]:
         return [json.loads(line) for line in rows.read_text().splitlines()]
 
 
+def head(row: dict[str, Any]) -> str:
+    """What a comparison is of, and relative to what."""
+    return f"{row['title']}: {row['kind']} relative to {row['base']}"
+
+
 def verdict(row: dict[str, Any]) -> str:
     """A row's target and what became of it; nothing where it has none."""
     return f"{row['target']}: {'met' if row['met'] else '**missed**'}" if row["target"] else ""
@@ -80,14 +91,14 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
     lines = ["| Compared | | Ratio | Target |", "|---|---|--:|---|"]
     for row in rows:
         if row["target"]:
-            lines.append(f"| {row['title']} | {row['name']} | {row['ratio']:.2f} | {verdict(row)} |")
+            lines.append(f"| {head(row)} | {row['name']} | {row['ratio']:.2f} | {verdict(row)} |")
     return lines
 
 
 def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
     """The page: the machine, the ratios with a target, and a table a comparison."""
     lines = [PAGE.format(where=where), *summary(rows), ""]
-    for title, group in groupby(rows, lambda row: row["title"]):
+    for title, group in groupby(rows, head):
         lines += [f"## {title}", "", "| | Median | Spread | Runs | Ratio | Target |", "|---|--:|--:|--:|--:|---|"]
         for row in group:
             figures = f"{row['median']:.4g} {row['unit']} | {row['least']:.4g} to {row['most']:.4g} | {row['runs']}"
@@ -97,41 +108,37 @@ def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draws a chart a comparison, in two columns: the ratios as bars from 1 on a logarithmic axis, targets as marks."""
+    """Draws a chart per comparison: speeds as bars from the baseline's 1, on one logarithmic axis, targets as marks."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = [row for row in rows if row["unit"] not in LEFT_OUT and row["name"] != row["base"]]
-    groups = [(title, list(group)) for title, group in groupby(shown, lambda row: row["title"])]
-    columns: list[list[tuple[str, list[dict[str, Any]]]]] = [[], []]
-    for group in groups:
-        above = sum(len(rows) + 1 for column in columns for _, rows in column)
-        columns[above >= (len(shown) + len(groups)) / 2].append(group)
-    ratios = [row["ratio"] for row in shown] + [row["bound"] for row in shown if row["bound"]]
-    height = max(sum(len(rows) + 1.6 for _, rows in column) for column in columns)
-    figure = pyplot.figure(figsize=(13, 0.24 * height + 0.6), layout="constrained")
-    for half, column in zip(figure.subfigures(1, 2), columns, strict=True):
-        heights = [len(bars) + 0.6 for _, bars in column]
-        charts = half.subplots(len(column), squeeze=False, sharex=True, height_ratios=heights)
-        for axes, (title, bars) in zip(charts.flat, column, strict=True):
-            positions = range(len(bars))
-            widths = [row["ratio"] - 1 for row in bars]
-            axes.barh(positions, widths, left=1, color=[COLORS[row["met"]] for row in bars])
-            for i, row in enumerate(bars):
-                bound = row["bound"] or 1
-                if row["bound"]:
-                    axes.plot([bound, bound], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
-                axes.text(max(row["ratio"], bound, 1) * 1.06, i, f"{row['ratio']:.2f}", va="center", fontsize=8)
-            axes.set_title(title, fontsize=9, loc="left")
-            axes.set_yticks(positions, [row["name"] for row in bars], fontsize=8)
-            axes.invert_yaxis()
-            axes.set_xscale("log")
-            axes.set_xlim(min(ratios) / 1.3, max(ratios) * 2)
-            axes.axvline(1, color="black", linewidth=0.5)
-            axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("ratio; black mark: target; green: met, red: missed, gray: no target", fontsize=8)
+    shown = [row for row in rows if row["kind"] in SPEEDS and row["name"] != row["base"]]
+    groups = [(title, list(group)) for title, group in groupby(shown, lambda row: (row["title"], row["base"]))]
+    speeds = [SPEEDS[row["kind"]](row[key]) for row in shown for key in ("ratio", "bound") if row[key]]
+    heights = [len(bars) + 1.1 for _, bars in groups]
+    figure = pyplot.figure(figsize=(9, 0.27 * sum(heights) + 0.5), layout="constrained")
+    charts = figure.subplots(len(groups), squeeze=False, sharex=True, height_ratios=heights)
+    for axes, ((title, base), bars) in zip(charts.flat, groups, strict=True):
+        for position, row in enumerate(bars):
+            as_speed = SPEEDS[row["kind"]]
+            speed = as_speed(row["ratio"])
+            axes.barh(position, speed - 1, left=1, color=COLORS[row["met"]])
+            if row["bound"]:
+                axes.vlines(as_speed(row["bound"]), position - 0.45, position + 0.45, color="black", linewidth=2)
+            axes.text(1.01, position, f"{speed:.2f}", va="center", fontsize=9, transform=axes.get_yaxis_transform())
+        axes.set_title(f"{title} (1 = {base})", fontsize=10, loc="left")
+        axes.set_yticks(range(len(bars)), [row["name"] for row in bars], fontsize=9)
+        axes.set_ylim(len(bars) - 0.4, -0.6)
+        axes.set_xscale("log")
+        axes.set_xlim(min(speeds) / 1.3, max(speeds) * 1.3)
+        axes.axvline(1, color="black", linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(
+        "speed relative to the baseline, faster to the right; mark: target (green met, red missed)", fontsize=9
+    )
     figure.savefig(path, dpi=100)
 
 
@@ -148,7 +155,7 @@ def main() -> None:
     (DOCS / "benchmarks.md").write_text(page)
     draw(rows, DOCS / "benchmarks.png")
     print(f"\n{page}")
-    missed = [f"{row['title']}: {row['name']}" for row in rows if row["met"] is False]
+    missed = [f"{head(row)}: {row['name']}" for row in rows if row["met"] is False]
     print(f"written: docs/benchmarks.md, docs/benchmarks.png, in {(time.monotonic() - start) / 60:.0f} minutes")
     print(f"missed targets: {'; '.join(missed) or 'none'}")
 

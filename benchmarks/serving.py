@@ -154,9 +154,9 @@ def main() -> None:
             point = f"{connections} connection{'s' * (connections > 1)}, {rows} rows a request"
             rates, p50s, p99s = ({n: [load[i] for load in taken] for n, taken in loads.items()} for i in range(3))
             targets = dict.fromkeys(("our REST", "our gRPC"), ">= 0.8")
-            table(f"Serving, {point}: requests a second to bare FastAPI's", "1/s", rates, "bare FastAPI", targets)
-            table(f"Serving, {point}: p50 to bare FastAPI's", "ms", p50s, "bare FastAPI")
-            table(f"Serving, {point}: p99 to bare FastAPI's", "ms", p99s, "bare FastAPI")
+            table(f"Serving, {point}", "1/s", rates, "bare FastAPI", targets)
+            table(f"Serving, {point}", "ms", p50s, "bare FastAPI", kind="p50")
+            table(f"Serving, {point}", "ms", p99s, "bare FastAPI", kind="p99")
 
 
 if __name__ == "__main__":

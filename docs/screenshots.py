@@ -8,9 +8,11 @@ docs/tensorboard_graph.png and docs/model_server.png. Needs Debian's chromium an
 """
 
 import argparse
+import io
 import time
 from pathlib import Path
 
+from PIL import Image, ImageChops
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
@@ -19,26 +21,53 @@ from chromium import open_browser
 from tensorboard_server import start_tensorboard
 
 DOCS = Path(__file__).parent
-# The page, what is clicked there first (by XPath), and the window's size.
-PAGES = {
-    "scalars": (
-        "timeseries",
-        ("//button[normalize-space()='Scalars']", "//button[contains(@class, 'settings-button')]"),
-        (1280, 1340),
-    ),
-    "graph": ("graphs", (), (1280, 900)),
-}
+WAIT = 60  # seconds for a page to show what is looked for
+MARGIN = 12
 
 
-def take_tensorboard(url: str, name: str, wait: float) -> None:
-    """Opens a page of TensorBoard and saves what it shows."""
-    fragment, clicks, size = PAGES[name]
-    with open_browser(*size) as driver:
-        driver.get(f"{url}#{fragment}")
-        for click in clicks:
-            WebDriverWait(driver, 60).until(element_to_be_clickable(("xpath", click))).click()
-        time.sleep(wait)
-        driver.save_screenshot(str(DOCS / f"tensorboard_{name}.png"))
+def take_scalars(url: str) -> None:
+    """Saves the cards of the three curves, side by side: what the rest of TensorBoard's page shows is not spoken of."""
+    with open_browser(1280, 1340) as driver:
+        driver.get(f"{url}#timeseries")
+        for click in ("//button[normalize-space()='Scalars']", "//button[contains(@class, 'settings-button')]"):
+            WebDriverWait(driver, WAIT).until(element_to_be_clickable(("xpath", click))).click()
+        WebDriverWait(driver, WAIT).until(lambda _: len(driver.find_elements("tag name", "line-chart")) >= 3)
+        time.sleep(5)  # the curves are drawn by a worker that does not say when it has finished
+        pictures = [card.screenshot_as_png for card in driver.find_elements("tag name", "card-view")]
+    cards = [Image.open(io.BytesIO(picture)) for picture in pictures]
+    picture = Image.new("RGB", (sum(card.width for card in cards), max(card.height for card in cards)), "white")
+    for number, card in enumerate(cards):
+        picture.paste(card, (sum(other.width for other in cards[:number]), 0))
+    picture.save(DOCS / "tensorboard_scalars.png")
+
+
+def take_graph(url: str) -> None:
+    """Saves the drawing of the graph, without the panels around it."""
+    with open_browser(1280, 900) as driver:
+        driver.get(f"{url}#graphs")
+        left, top = 320, 76  # the panel of settings, and the bar with its shadow
+        deadline = time.monotonic() + WAIT
+        earlier = None
+        while True:
+            picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+            picture = picture.crop((left, top, *picture.size))
+            drawn = len(picture.getcolors(1 << 24)) > 50  # a graph has the grays of many letters
+            if drawn and earlier is not None and picture.tobytes() == earlier:
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError("TensorBoard did not draw the graph within a minute")
+            earlier = picture.tobytes()
+            time.sleep(2)
+    trim(picture).save(DOCS / "tensorboard_graph.png")
+
+
+def trim(picture: Image.Image) -> Image.Image:
+    """Without its white border, but for a margin."""
+    difference = ImageChops.difference(picture, Image.new("RGB", picture.size, "white"))
+    left, top, right, bottom = difference.point(lambda value: 255 if value > 16 else 0).getbbox()
+    width, height = picture.size
+    box = max(left - MARGIN, 0), max(top - MARGIN, 0), min(right + MARGIN, width), min(bottom + MARGIN, height)
+    return picture.crop(box)
 
 
 def take_model_server(url: str) -> None:
@@ -57,12 +86,11 @@ def take_model_server(url: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--logdir", default="summaries", help="default: %(default)s")
-    parser.add_argument("--wait", type=float, default=12, help="seconds for a page to draw (default: %(default)s)")
     parser.add_argument("--url", help="of the model server; left out without it")
     flags = parser.parse_args()
     with start_tensorboard(flags.logdir) as url:
-        for name in PAGES:
-            take_tensorboard(url, name, flags.wait)
+        take_scalars(url)
+        take_graph(url)
     if flags.url:
         take_model_server(flags.url)
 
