@@ -1,9 +1,15 @@
 # `make` alone lists the targets. Everything is made in this folder; the Python packages go into .venv.
 
 PYTHON ?= python3
-PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
+PIP = python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
+# Ctrl-C reaches the program too, which says so in a line. The shell adds none, and keeps make from adding one.
+SHELL = /bin/bash
+.SHELLFLAGS = -o pipefail -c 'trap "exit 0" INT; eval "$$0"'
+# A command that says nothing for minutes: dots on a terminal show that it lives. (Of Ctrl-C, pip alone says something.)
+waiting = $(if $(findstring pip,$(1)),,trap 'echo "make: interrupted" >&2; exit 0' INT;) if [ -t 2 ]; then (while sleep 2 && kill -0 $$$$ 2>/dev/null; do printf . >&2; done) & dots=$$!; fi; \
+  $(1); status=$$?; [ -z "$$dots" ] || { kill $$dots; echo >&2; }; exit $$status
 .DEFAULT_GOAL := help
 .PHONY: help venv go java soap run models cookbook exports serve interop test test-slow bench clean
 
@@ -88,7 +94,7 @@ frozen_graphs/SHA256SUMS: .venv/complete
 .cache/%/complete: tests/interop/%.txt .venv/complete
 	@echo "== making an environment for $* in .cache/$*"
 	@rm -rf $(@D) && python -m venv $(@D)
-	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
+	@$(call waiting,$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<)
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --editable .
 	@touch $@
 
@@ -126,22 +132,22 @@ clean: ## remove all that the other targets made
 	@rm -f .venv/*complete
 	@$(PYTHON) -m venv .venv || { \
 	  echo "make: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
-	@$(PIP) install --requirement requirements.txt --editable .
+	@$(call waiting,$(PIP) --requirement requirements.txt --editable .)
 	@touch $@
 
 .venv/serving-complete: .venv/complete serving/requirements.txt
 	@echo "== adding what the servers need"
-	@$(PIP) install --requirement serving/requirements.txt
+	@$(call waiting,$(PIP) --requirement serving/requirements.txt)
 	@touch $@
 
 .venv/distributed-complete: .venv/complete distributed/requirements.txt
 	@echo "== adding what the distributed engines need: Spark, 500 MB"
-	@$(PIP) install --requirement distributed/requirements.txt
+	@$(call waiting,$(PIP) --requirement distributed/requirements.txt)
 	@touch $@
 
 .venv/tests-complete: .venv/complete .venv/serving-complete tests/requirements.txt
 	@echo "== adding what only the tests need"
-	@$(PIP) install --requirement tests/requirements.txt
+	@$(call waiting,$(PIP) --requirement tests/requirements.txt)
 	@touch $@
 
 GO_SOURCES = go.work $(shell find go_consumer -name '*.go' -o -name 'go.*' -o -name env.sh)
@@ -149,20 +155,23 @@ GO_SOURCES = go.work $(shell find go_consumer -name '*.go' -o -name 'go.*' -o -n
 go_consumer/go_consumer: .venv/complete $(GO_SOURCES)
 	@command -v go >/dev/null || { echo "make: no go (install Go 1.22 or later: https://go.dev/dl)" >&2; exit 1; }
 	@echo "== building go_consumer: a minute the first time"
-	@. ./go_consumer/env.sh && go mod download && go build -o go_consumer/ ./go_consumer
+	@$(call waiting,. ./go_consumer/env.sh && go mod download && go build -o go_consumer/ ./go_consumer)
+
+# Maven ends with an escape code, whatever it is told.
+PLAIN = sed 's/\x1b\[[0-9;]*m//g'
 
 java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_consumer/src -name '*.java')
 	@command -v mvn >/dev/null || { echo "make: no mvn (install a JDK, 17 or later, and Maven)" >&2; exit 1; }
 	@echo "== building java_consumer: minutes the first time, for TensorFlow's library (160 MB)"
-	@mvn --quiet --file java_consumer package
+	@$(call waiting,mvn --quiet --file java_consumer package 2>&1 | $(PLAIN))
 
 serving/soap_service/target/soap_service.jar: serving/soap_service/pom.xml java_consumer/target/java_consumer.jar $(shell find serving/soap_service/src -name '*.java')
 	@echo "== building serving/soap_service"
-	@mvn --quiet --file serving/soap_service package
+	@$(call waiting,mvn --quiet --file serving/soap_service package 2>&1 | $(PLAIN))
 
 .venv/bench-complete: .venv/complete benchmarks/requirements.txt
 	@for tool in mawk:mawk wrk:wrk h2load:nghttp2-client; do command -v $${tool%:*} >/dev/null || { \
 	  echo "make: no $${tool%:*} (on Debian and Ubuntu: apt-get install $${tool#*:})" >&2; exit 1; }; done
 	@echo "== adding what only the benchmarks need"
-	@$(PIP) install --requirement benchmarks/requirements.txt
+	@$(call waiting,$(PIP) --requirement benchmarks/requirements.txt)
 	@touch $@

@@ -16,13 +16,16 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 program=$(basename -- "$0")
 frozen='' log=''
 
-fail() {
-    echo "$program: $1" >&2
-    exit "${2:-1}"
-}
+fail() { echo "$program: $1" >&2; exit "${2:-1}"; }
 
-case $*:$# in
-:0) ;;
+# A command in the background does not get Ctrl-C: the script alone says so, and ends the command.
+wait_for() { "$@" & child=$!; wait "$child"; }
+exec 3>&2
+trap 'rm -f -- "$frozen" "$log"; [[ -z ${child-} ]] || kill "$child" 2>/dev/null || true' EXIT
+trap 'echo "$program: interrupted" >&3; exit 130' INT
+trap 'exit 143' TERM
+
+case $*:$# in :0) ;;
 -h:1 | --help:1)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
     exit 0
@@ -39,7 +42,9 @@ export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} PROGRAM=$program
 # 2. What there is to freeze, and where it goes.
 output=${OUTPUT_GRAPH:-frozen_graphs/frozen_linear_regression.pb} node=${OUTPUT_NODE:-linear_regression/add}
 [[ $node != *:* ]] || fail "not a node: $node is a tensor (OUTPUT_NODE=${node%%:*} is its node)"
-checkpoint=$("$python" -m model_import_export.model_file "${INPUT_CHECKPOINT:-saved_model}")
+log=$(mktemp)
+wait_for "$python" -m model_import_export.model_file "${INPUT_CHECKPOINT:-saved_model}" >"$log"
+checkpoint=$(<"$log")
 graph=${INPUT_GRAPH:-exported_graphs/graphdef.pbtxt}
 [[ -z ${INPUT_CHECKPOINT-} || -n ${INPUT_GRAPH-} ]] || graph=$checkpoint.meta
 [[ -f $graph ]] || fail "no graph: $graph (run python model_producer.py first, or set INPUT_GRAPH)"
@@ -54,16 +59,12 @@ esac
 mkdir -p -- "$(dirname -- "$output")" 2>/dev/null || fail "cannot make the folder of ${output#./} (set OUTPUT_GRAPH)"
 
 # 3. Freeze into a file that nobody reads yet, which then gets its name; and have it checked.
-trap 'rm -f -- "$frozen" "$log"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 frozen=$(mktemp -- "$(dirname -- "$output")/.frozen.XXXXXX" 2>/dev/null) || fail "cannot write: ${output#./} (set OUTPUT_GRAPH)"
-log=$(mktemp)
-"$python" -m tensorflow.python.tools.freeze_graph "${source[@]}" --input_checkpoint="$checkpoint" \
+wait_for "$python" -m tensorflow.python.tools.freeze_graph "${source[@]}" --input_checkpoint="$checkpoint" \
     --output_node_names="$node" --output_graph="$frozen" >"$log" 2>&1 ||
     fail "cannot freeze: $graph with $checkpoint: $(grep -E '^[A-Za-z_.]+(Error|Exception)' "$log" | tail -n 1)"
 [[ -z ${TF_CPP_MIN_LOG_LEVEL-} ]] || cat "$log" >&2
-chmod =rw "$frozen"
+chmod '=rw' "$frozen"
 sync "$frozen"
 mv -- "$frozen" "$output"
-"$python" "$here/model_check.py" -- "${output#./}"
+wait_for "$python" "$here/model_check.py" -- "${output#./}"

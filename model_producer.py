@@ -141,6 +141,7 @@ def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every
         tf.summary.FileWriter(summaries_folder, model.g) as writer,
     ):
         session.run(model.init)
+        command_line.leaves.append(lambda: f"the newest checkpoint is {last}" if last else "no checkpoint was saved")
         step = session.make_callable(model.fetches, [model.x_sample, model.y_sample])
         for epoch in tqdm(range(epochs), unit=" epochs", leave=False, disable=None):
             try:

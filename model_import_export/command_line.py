@@ -16,6 +16,9 @@ LONGEST_ERROR = 1000  # characters
 # What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
 QUOTES = re.compile(r"Graph execution error:(?:.*\nNode: '[^']*'\n|\s*)|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
 
+# What a program leaves behind when Ctrl-C ends it, as the line then says.
+leaves: list[Callable[[], str]] = []
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Shows a flag's default, where it has one."""
@@ -116,7 +119,11 @@ def count(text: str) -> int:
 
 def one_line(error: object) -> str:
     """The text of an error or warning, on one line that a terminal shows as it is."""
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, ModuleNotFoundError):
+        listed = os.path.join(os.path.dirname(sys.argv[0]), "requirements.txt")
+        install = f", pip install -r {listed}" if os.path.exists(listed) else ""
+        text = f"no Python package: {error.name} (make venv, source .venv/bin/activate{install})"
+    elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")
     else:
         text = QUOTES.sub("", str(error))
@@ -128,9 +135,14 @@ def one_line(error: object) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def program() -> str:
+    """The name of the program that runs."""
+    return os.path.basename(sys.argv[0])
+
+
 def warn(message: object) -> None:
     """Prints `PROGRAM: message` as one line on standard error."""
-    print(f"{os.path.basename(sys.argv[0])}: {one_line(message)}", file=sys.stderr, flush=True)
+    print(f"{program()}: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def fail(message: object, status: int = 1) -> NoReturn:
@@ -140,7 +152,7 @@ def fail(message: object, status: int = 1) -> NoReturn:
 
 
 def exit_on_interrupt() -> None:
-    """Makes Ctrl-C end the process at once with status 130, also while TensorFlow calculates or is being imported.
+    """Makes Ctrl-C end the process at once, after one line, also while TensorFlow calculates or is being imported.
 
     A handler in Python runs only between two of Python's instructions, so not during a long `session.run`. The wake-up
     descriptor is written to as the signal comes, and a thread can wait for that.
@@ -150,7 +162,27 @@ def exit_on_interrupt() -> None:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer)
         signal.signal(signal.SIGINT, lambda *_: None)
-        threading.Thread(target=lambda: os._exit(130 * len(os.read(reader, 1))), daemon=True).start()
+        threading.Thread(target=lambda: os.read(reader, 1) and interrupted(), daemon=True).start()
+
+
+def interrupted() -> NoReturn:
+    """Says that Ctrl-C ended the program, and what it leaves behind."""
+    left = [say() for say in leaves]
+    os.write(2, f"{program()}: interrupted{f' ({left[0]})' if left else ''}\n".encode())
+    os._exit(130)
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What is raised while the program's own imports run, in one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        interrupted()
+    if isinstance(error, ModuleNotFoundError):
+        warn(error)
+        os._exit(1)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _explain
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -167,10 +199,6 @@ def run(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:
         pass
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError):
-            listed = os.path.join(os.path.dirname(sys.argv[0]), "requirements.txt")
-            install = f", pip install -r {listed}" if os.path.exists(listed) else ""
-            error = f"no Python package: {error.name} (source .venv/bin/activate{install})"
         warn(error)
         os._exit(1)  # what stands in standard output's buffer has been refused already
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -263,7 +263,7 @@ def test_rows_one_by_one_are_answered_while_the_input_goes_on(models: Path, lang
             assert process.stdout.readline() == y
         process.send_signal(signal.SIGINT)  # standard input still open
         assert process.wait(30) == 130
-        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+        assert (process.stdout.read(), process.stderr.read()) == ("", f"{PROGRAMS[language]}: interrupted\n")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -296,7 +296,7 @@ def test_ctrl_c_ends_a_long_calculation(tmp_path: Path, language: str) -> None:
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"")
+    assert (process.returncode, out, err) == (130, b"", f"{PROGRAMS[language]}: interrupted\n".encode())
     assert time.monotonic() - started < 3
 
 

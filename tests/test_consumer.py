@@ -334,5 +334,5 @@ def test_ctrl_c_ends_a_long_calculation(tmp_path: Path) -> None:
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"")
+    assert (process.returncode, out, err) == (130, b"", b"model_consumer.py: interrupted\n")
     assert time.monotonic() - started < 3

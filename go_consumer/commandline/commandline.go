@@ -31,7 +31,7 @@ func Run(main func() error) {
 		signal.Notify(interrupts, os.Interrupt)
 		go func() {
 			<-interrupts
-			Exit(130)
+			Fail(errors.New("interrupted"), 130)
 		}()
 	}
 	if err := main(); err != nil && !errors.Is(err, syscall.EPIPE) {

@@ -41,14 +41,18 @@ static void filter(FILE *lines) {
 	_exit(0);
 }
 
+static char notice[64];
+
 static void interrupted(int number) {
 	(void)number;
-	_exit(130);
+	_exit(write(terminal < 0 ? 2 : terminal, notice, strlen(notice)) < 0 ? 1 : 130);
 }
 
 static void start(int argc, char **argv, char **environment) {
 	int ends[2];
-	(void)argc, (void)argv;
+	(void)argc;
+	const char *slash = strrchr(argv[0], '/');
+	snprintf(notice, sizeof notice, "%.40s: interrupted\n", slash ? slash + 1 : argv[0]);
 	// Ctrl-C while the libraries load; Go's own handler takes its place.
 	if (signal(SIGINT, interrupted) == SIG_IGN)
 		signal(SIGINT, SIG_IGN);

@@ -85,9 +85,11 @@ public final class Terminal {
         }
     }
 
-    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line. */
+    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line, 130 on Ctrl-C. */
     public static void run(String program, Main main) {
         hideLog();
+        // Only a signal starts this: every other end is a halt, below. The JVM's status is 130 then.
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> System.err.println(program + ": interrupted")));
         // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read.
         Thread library = new Thread(Terminal::loadLibrary);
         library.start();
