@@ -1,4 +1,4 @@
-"""TensorFlow's C API by ctypes, without importing TensorFlow: what the bindings of Go and Java call underneath.
+"""TensorFlow's C API through ctypes, without importing TensorFlow. The Go and Java bindings make the same calls.
 
 Source: tensorflow/include/tensorflow/c/c_api.h in the installed package.
 """
@@ -9,9 +9,9 @@ import os
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from typing import Any
 
-import numpy as np
-
 from model_import_export.graph_mode import quiet_log
+
+import numpy as np
 
 DOUBLE = 2  # TF_DOUBLE
 # inter_op_parallelism_threads (field 5) = -1 as a serialized ConfigProto: operations run in the caller's thread.
@@ -19,14 +19,14 @@ CONFIG = b"\x28" + b"\xff" * 9 + b"\x01"
 
 
 class Output(ctypes.Structure):
-    """A TF_Output: an operation and which of its outputs."""
+    """A TF_Output: an operation, and the index of one of its outputs."""
 
     _fields_ = [("operation", c_void_p), ("index", c_int)]
 
 
 def load_library() -> ctypes.CDLL:
-    """Loads the C library that lies in the installed Python package."""
-    spec = importlib.util.find_spec("tensorflow")  # finds its folder, imports nothing
+    """Loads the C library that comes with the installed Python package."""
+    spec = importlib.util.find_spec("tensorflow")  # finds the folder without importing
     if spec is None or not spec.submodule_search_locations:
         raise ValueError("no TensorFlow: tensorflow (pip install --requirement requirements.txt)")
     folder = spec.submodule_search_locations[0]
@@ -42,7 +42,7 @@ def load_library() -> ctypes.CDLL:
 
 
 class Session:
-    """A graph and a session in the C library. Pointers go as `c_void_p`: ctypes would cut an int to 32 bits."""
+    """A graph and a session in the C library. Pointers are passed as `c_void_p`: ctypes cuts an int to 32 bits."""
 
     def __init__(self, library: ctypes.CDLL, graph_def: bytes) -> None:
         self.library = library
@@ -59,7 +59,7 @@ class Session:
         library.TF_DeleteSessionOptions(options)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Calls a function whose last argument is a status. Raises ValueError with its message where it is not OK."""
+        """Calls a function whose last argument is a status. Raises ValueError with its message unless it is OK."""
         result = getattr(self.library, name)(*arguments, self.status)
         if self.library.TF_GetCode(self.status):
             raise ValueError(f"{name}: {self.library.TF_Message(self.status).decode()}")
@@ -73,7 +73,7 @@ class Session:
         return Output(operation, 0)
 
     def run(self, source: str, x: np.ndarray, target: str) -> np.ndarray:
-        """Feeds float64 `[m, n]` and fetches as many float64."""
+        """Feeds float64 `[m, n]` and fetches float64 `[m, n]`."""
         dims = (c_int64 * x.ndim)(*x.shape)
         feed = c_void_p(self.library.TF_AllocateTensor(DOUBLE, dims, x.ndim, c_size_t(x.nbytes)))
         ctypes.memmove(self.library.TF_TensorData(feed), x.ctypes.data, x.nbytes)
@@ -82,7 +82,7 @@ class Session:
             ends = byref(self.find(source)), byref(feed), 1, byref(self.find(target)), byref(fetched), 1
             self.call("TF_SessionRun", self.session, None, *ends, None, 0, None)
             if self.library.TF_TensorType(fetched) != DOUBLE or self.library.TF_TensorByteSize(fetched) != x.nbytes:
-                raise ValueError(f"not a float64 for each number: {target}")
+                raise ValueError(f"not one float64 per number: {target}")
             data = ctypes.cast(self.library.TF_TensorData(fetched), POINTER(ctypes.c_double))
             return np.ctypeslib.as_array(data, x.shape).copy()
         finally:

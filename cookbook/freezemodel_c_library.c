@@ -1,9 +1,10 @@
-/* Loads the frozen regression through TensorFlow's C API and calculates with it: what every binding does underneath.
+/* Loads the frozen regression through TensorFlow's C API and runs it. Every binding makes the same calls.
  *
- *     freezemodel_c_library [MODEL [VALUES [CALLS]]]
+ *     results/freezemodel_c_library [MODEL [VALUES [CALLS]]]
  *
- * Reads frozen_graphs/frozen_linear_regression.pb unless MODEL says otherwise: a graph that you made, or that
- * model_check.py has checked. With CALLS it prints the microseconds of a warm call; --version the library's version.
+ * Reads frozen_graphs/frozen_linear_regression.pb unless MODEL names another graph with the same names. It checks no
+ * digest: use a graph that you made, or that model_check.py has accepted. With CALLS it prints the microseconds of a
+ * warm call instead of the results, with --version the version of TensorFlow.
  */
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ static void fail(const char *what, const char *why) {
 	exit(1);
 }
 
-/* Every call that can fail reports by a status, which is only looked at here. */
+/* Every call that can fail sets a status, which only this function looks at. */
 static void check(const TF_Status *status, const char *what) {
 	if (TF_GetCode(status) != TF_OK)
 		fail(what, TF_Message(status));
@@ -37,7 +38,7 @@ static TF_Buffer *read_file(const char *path) {
 		fail("no model", path);
 	fseek(file, 0, SEEK_END);
 	long size = ftell(file);
-	char *data = size > 0 ? malloc(size) : NULL; /* an empty buffer would be a segmentation fault in TensorFlow */
+	char *data = size > 0 ? malloc(size) : NULL; /* TensorFlow crashes on an empty buffer */
 	rewind(file);
 	if (!data || fread(data, 1, size, file) != (size_t)size)
 		fail("not a usable model file", path);
@@ -67,8 +68,9 @@ static TF_Output find(TF_Graph *graph, const char *name) {
 	return tensor;
 }
 
-/* The numbers of comma-separated text, as a tensor of one row. */
-static TF_Tensor *feed(const char *text) {
+/* Comma-separated numbers as a tensor with one row. strtod also takes 0x1 and 1e999, which the consumers refuse. */
+static TF_Tensor *feed(const char *list) {
+	const char *text = list;
 	int64_t shape[2] = {1, 1};
 	for (const char *c = text; *c; c++)
 		shape[1] += *c == ',';
@@ -78,7 +80,7 @@ static TF_Tensor *feed(const char *text) {
 		char *end;
 		values[i] = strtod(text, &end);
 		if (end == text || *end != (i + 1 < shape[1] ? ',' : 0))
-			fail("not comma-separated numbers", text);
+			fail("not comma-separated numbers", list);
 		text = end + 1;
 	}
 	return x;
@@ -91,7 +93,7 @@ static TF_Tensor *run(TF_Session *session, TF_Output input, TF_Tensor *x, TF_Out
 	return y;
 }
 
-/* The fewest digits that read back to the same number; an exponent where it is below -4 or at least 21. */
+/* Prints the fewest digits that read back to the same number, with an exponent below -4 or from 21 on. */
 static void print_number(double value) {
 	char text[32];
 	int digits = 1, exponent;
@@ -107,7 +109,7 @@ static void print_number(double value) {
 		printf("%s", text);
 	} else if (exponent < digits - 1) {
 		printf("%.*f", digits - 1 - exponent, value);
-	} else { /* zeros for the digits that are not needed */
+	} else { /* a whole number: its digits, then zeros */
 		for (const char *c = text; *c != 'e'; c++)
 			printf(*c == '.' ? "" : "%c", *c);
 		printf("%.*s", exponent - digits + 1, "00000000000000000000");
@@ -146,7 +148,9 @@ int main(int count, char **words) {
 
 	double start = microseconds();
 	int calls = count > 3 ? atoi(words[3]) : 1;
-	for (int i = -calls / 10; i < calls; i++) { /* the first are not measured */
+	if (calls < 1)
+		fail("not a number of calls", words[3]);
+	for (int i = -calls / 10; i < calls; i++) { /* the first calls are not measured */
 		start = i == 0 ? microseconds() : start;
 		TF_Tensor *x = feed(values), *y = run(session, input, x, output, status);
 		if (count <= 3)
