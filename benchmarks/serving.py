@@ -2,11 +2,13 @@
 
     python benchmarks/serving.py
 
-All serve the classifier. wrk asks over HTTP, h2load over gRPC, both in C. The servers are asked in turn.
+All serve the classifier. wrk asks over HTTP, h2load over gRPC. Both are written in C and run on the same machine, so a
+table of their own says what they take of its processors. The servers are asked in turn.
 """
 
 import contextlib
 import json
+import resource
 import shutil
 import socket
 import statistics
@@ -28,11 +30,18 @@ POINTS = [(connections, rows) for rows in (2, 1000) for connections in (1, 32)]
 
 
 class Load(NamedTuple):
-    """What a server did: requests a second, and milliseconds that half and 99 % of them took at most."""
+    """What a server did: requests per second, and milliseconds that half and 99 % of them took at most."""
 
     rate: float
     p50: float
     p99: float
+    taken: float  # processors that the load itself kept busy
+
+
+def busy() -> float:
+    """Seconds that the children which have ended kept a processor busy: the load, for the servers are still running."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def free_port() -> int:
@@ -72,11 +81,13 @@ def http_load(url: str, body: dict[str, object], connections: int, seconds: floa
         )
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "-s", script.name, url]
+        started, before = time.perf_counter(), busy()
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        taken = (busy() - before) / (time.perf_counter() - started)
     rate, p50, p99, errors = map(float, out.splitlines()[-1].split())
     if errors:
         raise SystemExit(f"serving.py: {errors:.0f} requests failed: {url}")
-    return Load(rate, p50, p99)
+    return Load(rate, p50, p99, taken)
 
 
 def grpc_load(address: str, request: bytes, connections: int, seconds: float) -> Load:
@@ -88,21 +99,23 @@ def grpc_load(address: str, request: bytes, connections: int, seconds: float) ->
         command += ["--warm-up-time=1", f"--data={body.name}", f"--log-file={log.name}"]
         for header in ("content-type: application/grpc", "te: trailers"):
             command += ["--header", header]
+        started, before = time.perf_counter(), busy()
         subprocess.run([*command, f"http://{address}{METHOD}"], capture_output=True, check=True)
+        taken = (busy() - before) / (time.perf_counter() - started)
         answers = [line.split() for line in log]
     failed = sum(status != "200" for _, status, _ in answers)
     if failed:
         raise SystemExit(f"serving.py: {failed} requests failed: {address}")
     cuts = statistics.quantiles((int(taken) for _, _, taken in answers), n=100)
-    return Load(len(answers) / seconds, cuts[49] / 1e3, cuts[98] / 1e3)
+    return Load(len(answers) / seconds, cuts[49] / 1e3, cuts[98] / 1e3, taken)
 
 
 def predict_request(rows: int) -> bytes:
     """A serialized PredictRequest."""
-    import numpy as np
-
     from model_import_export import graph_mode
     from model_import_export.graph_mode import tf
+
+    import numpy as np
 
     graph_mode.load()
     from tensorflow_serving.apis import predict_pb2
@@ -119,7 +132,8 @@ def measure(addresses: dict[str, str], connections: int, rows: int, rounds: int,
     asks: dict[str, Callable[[str], Load]] = {
         name: lambda address: http_load(address, instances, connections, seconds) for name in addresses
     }
-    asks["our gRPC"] = lambda address: grpc_load(address, request, connections, seconds)
+    for name in ("our gRPC", "our gRPC, 2 workers"):
+        asks[name] = lambda address: grpc_load(address, request, connections, seconds)
     asks["Flask, waitress"] = lambda address: http_load(address, {"x": rows_of(rows)}, connections, seconds)
     return in_turn(rounds, {name: partial(asks[name], address) for name, address in addresses.items()})
 
@@ -135,18 +149,22 @@ def main() -> None:
     for path in (FROZEN, EXPORT):
         if not (ROOT / path).exists():
             raise SystemExit(f"serving.py: no such file: {path} (run make cookbook exports first)")
-    rest, grpc, flask, floor = (free_port() for _ in range(4))
+    rest, grpc, rest2, grpc2, flask, floor = (free_port() for _ in range(6))
     addresses = {
         "bare FastAPI": f"http://127.0.0.1:{floor}/predict",
         "our REST": f"http://127.0.0.1:{rest}/v1/models/classifier:predict",
+        "our REST, 2 workers": f"http://127.0.0.1:{rest2}/v1/models/classifier:predict",
         "our gRPC": f"127.0.0.1:{grpc}",
+        "our gRPC, 2 workers": f"127.0.0.1:{grpc2}",
         "Flask, waitress": f"http://127.0.0.1:{flask}/api/predict",
     }
-    ports = ["--port", grpc, "--rest_api_port", rest]
     model = ["--model_name", "classifier", "--model_base_path", EXPORT]
     with (
         running("benchmarks/floor_api.py", "--frozen", FROZEN, "--port", floor, port=floor),
-        running("serving/model_server.py", *model, *ports, port=rest),
+        running("serving/model_server.py", *model, "--port", grpc, "--rest_api_port", rest, port=rest),
+        running(
+            "serving/model_server.py", *model, "--port", grpc2, "--rest_api_port", rest2, "--workers", 2, port=rest2
+        ),
         running("cookbook/freezemodel_serve.py", "--port", flask, port=flask),
     ):
         for connections, rows in POINTS:

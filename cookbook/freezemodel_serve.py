@@ -1,4 +1,4 @@
-"""Serves the frozen classifier over HTTP, the smallest way: Flask, one route, served by waitress.
+"""Serves the frozen classifier over HTTP in the smallest possible way: one Flask route, served by waitress.
 
     python cookbook/freezemodel_serve.py
 
@@ -6,34 +6,33 @@ Reads results/frozen_model.pb (freezemodel_save.py). `POST /api/predict` takes {
 """
 
 import argparse
-import math
 from typing import Any
-
-import numpy as np
 
 import artefacts
 import classifier
 from model_import_export import command_line, model_file
 from model_import_export.graph_mode import session_config, tf
 
+import numpy as np
+
 MAX_ROWS, MAX_BYTES = 10_000, 8 << 20
 
 
 def parse_rows(document: Any) -> np.ndarray:
-    """The rows of a request, float32 `[n, 10]`. Raises ValueError: it says what is expected."""
+    """Returns the rows of a request, float32 `[n, 10]`. Raises ValueError with a message that says what is expected."""
     rows = document.get("x") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
         raise ValueError(f'not a request: give {{"x": [[{classifier.INPUTS} numbers], ...]}}, at most {MAX_ROWS} rows')
     for i, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != classifier.INPUTS:
             raise ValueError(f"not {classifier.INPUTS} numbers: row {i} of x")
-        if not all(type(x) in (int, float) and math.isfinite(x) and abs(x) < 3.4e38 for x in row):
+        if not all(type(x) in (int, float) and abs(x) < 3.4e38 for x in row):
             raise ValueError(f"not a number that a float32 holds: in row {i} of x")
     return np.array(rows, np.float32)
 
 
 def build_app(session: Any, inputs: Any, outputs: Any) -> Any:
-    """The application: what is wrong with a request comes back as {"error": "..."}, status 4xx."""
+    """Builds the application. A bad request is answered with {"error": "..."} and status 4xx."""
     import flask
     from werkzeug.exceptions import HTTPException
 
@@ -46,14 +45,15 @@ def build_app(session: Any, inputs: Any, outputs: Any) -> Any:
         return {"y": session.run(outputs, {inputs: x}).tolist()}
 
     app.register_error_handler(ValueError, lambda error: ({"error": str(error)}, 400))
+    app.register_error_handler(RecursionError, lambda _: ({"error": "not a request: too many brackets"}, 400))
     app.register_error_handler(HTTPException, lambda error: ({"error": error.description}, error.code))
     return app
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--model", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
-    parser.add_argument("--port", metavar="PORT", type=int, default=5000, help="on 127.0.0.1")
+    parser.add_argument("--model", metavar="FILE", default=artefacts.FROZEN, help="frozen classifier to serve")
+    parser.add_argument("--port", metavar="PORT", type=int, default=5000, help="port on 127.0.0.1 to listen on")
     artefacts.add_trust(parser)
     return parser.parse_args()
 
@@ -65,13 +65,15 @@ def main() -> None:
 
     import waitress
 
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it counts those that wait
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it reports how many requests wait
     with tf.Graph().as_default() as graph:
         names = [f"{classifier.INPUT}:0", f"{classifier.OUTPUT}:0"]
         inputs, outputs = tf.import_graph_def(graph_def, name="", return_elements=names)
         with tf.Session(graph=graph, config=session_config()) as session:
             app = build_app(session, inputs, outputs)
-            server = waitress.create_server(app, host="127.0.0.1", port=flags.port, threads=8)
+            # Connections that send nothing for ten seconds end, and leave room for others.
+            limits = {"connection_limit": 1000, "channel_timeout": 10, "cleanup_interval": 5, "asyncore_use_poll": True}
+            server = waitress.create_server(app, host="127.0.0.1", port=flags.port, threads=8, **limits)
             print(f"listening on http://127.0.0.1:{flags.port}/api/predict", flush=True)
             server.run()
 

@@ -8,10 +8,10 @@ TensorFlow, which takes seconds: for a short-lived client, REST is faster.
 
 import argparse
 
-import numpy as np
-
 from model_import_export import command_line, graph_mode
 from model_import_export.graph_mode import tf
+
+import numpy as np
 
 
 def parse_arguments() -> argparse.Namespace:

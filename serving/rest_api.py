@@ -1,37 +1,43 @@
 """TensorFlow Serving's REST API: status, metadata, predict, classify, regress. Every error is `{"error": "..."}`.
 
-Source: https://www.tensorflow.org/tfx/serving/api_rest
+Source: https://www.tensorflow.org/tfx/serving/api_rest; openapi.json describes it.
 """
 
+import argparse
 import asyncio
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
-from fastapi.routing import APIRoute
-from starlette.convertors import Convertor, register_url_convertor
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-
+import metrics
 import rest_json
 from in_flight import Gate
 from model_import_export import command_line
-from servable import Models, RequestError, Servable
+from models import Models
+from servable import RequestError, Servable
+
+import numpy as np
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 STATUS = {
     "INVALID_ARGUMENT": 400,
     "NOT_FOUND": 404,
+    "REQUEST_TIMEOUT": 408,
     "TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
     "RESOURCE_EXHAUSTED": 429,
     "DEADLINE_EXCEEDED": 503,
 }
+HERE = Path(__file__).parent
 PATHS = [f"/v1/models/{{name:name}}{ending}" for ending in ("", "/versions/{version:name}", "/labels/{label:name}")]
-PAGE = Path(__file__).parent / "page.html"
 
 
 class _Name(Convertor):
@@ -47,13 +53,6 @@ class _Name(Convertor):
 
 
 register_url_convertor("name", _Name())
-
-
-class _Route(APIRoute):
-    """A route whose function takes the request as it is: FastAPI describes it, and leaves its parameters alone."""
-
-    def get_route_handler(self) -> Callable[..., Any]:
-        return self.endpoint
 
 
 class Deadline:
@@ -76,130 +75,133 @@ class Deadline:
             raise TimeoutError from None
 
 
-def reply(document: Any, status: int = 200) -> Response:
+def reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A reply of JSON."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return Response(body + b"\n", status, {"Retry-After": "1"} if status in (429, 503) else None, "application/json")
-
-
-def error_reply(message: str, status: int) -> Response:
-    """An error as TensorFlow Serving words it."""
-    return reply({"error": message}, status)
+    if status in (429, 503):
+        headers = {"Retry-After": "1"}
+    return Response(body + b"\n", status, headers, "application/json")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """A request's body. Raises RequestError where it is longer than `limit` bytes.
+    """A request's body, unpacked where it is compressed with gzip.
 
-    Up to twice as much is read and dropped then, for a client that reads no answer before it has sent all.
+    Raises:
+        RequestError: it is longer than `limit` bytes, packed or unpacked. Up to twice as much is read and dropped then,
+            for a client that reads no answer before it has sent all. Or it is in another coding, or damaged.
     """
-    parts, size = [], 0
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise RequestError("UNSUPPORTED_MEDIA_TYPE", f"not a coding of the body: {coding[:40]} (gzip is)")
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS) if coding != "identity" else None
+    parts, size, sent = [], 0, 0
     async for part in request.stream():
-        size += len(part)
+        sent += len(part)
         if size <= limit:
+            if unpacker:
+                part = _unpack(unpacker, part, limit + 1 - size)
+            size += len(part)
             parts.append(part)
-        else:
-            parts.clear()
-        if size > 2 * limit:
+        if sent > 2 * limit:
             break
-    if size > limit:
+    if max(size, sent) > limit:
         raise RequestError("TOO_LARGE", f"too large: the body (at most {limit} bytes)")
+    if unpacker and (not unpacker.eof or unpacker.unused_data):
+        raise RequestError("INVALID_ARGUMENT", "not gzip: the body")
     return b"".join(parts)
 
 
-def build_app(models: Models, gate: Gate, most_bytes: int) -> FastAPI:
-    """The application: models are found by name and version, `versions/0` is the newest."""
-    app = FastAPI(title="model server", description="TensorFlow Serving's REST API", version="1")
-    app.router.route_class = _Route
-    # The framework's own errors too.
-    app.add_exception_handler(RequestError, lambda _, error: error_reply(str(error), STATUS[error.code]))
-    app.add_exception_handler(HTTPException, lambda _, error: error_reply(_detail(error), error.status_code))
-    app.add_exception_handler(RequestValidationError, lambda _, error: error_reply(_validation(error), 422))
-    app.add_exception_handler(ClientDisconnect, lambda *_: error_reply("the client went away", 400))
-    app.add_exception_handler(Exception, _unexpected)
-    app.add_exception_handler(404, lambda request, error: error_reply(f"no such path: {request.url.path}", 404))
+def _unpack(unpacker: Any, part: bytes, most: int) -> bytes:
+    """At most so many bytes of what comes out; it must not grow beyond the limit before it is looked at."""
+    try:
+        return unpacker.decompress(part, most)
+    except zlib.error as error:
+        raise RequestError("INVALID_ARGUMENT", f"not gzip: the body: {error}") from None
 
-    @app.get("/", include_in_schema=False)
-    async def page(_: Request) -> FileResponse:
-        return FileResponse(PAGE)
 
-    @app.get("/v1/models", responses=_responses({"type": "object"}))
-    async def list_models(_: Request) -> Response:
-        return reply({"models": sorted(models.configs)})
+class Api:
+    """The functions behind the paths: models are found by name and version, `versions/0` is the newest."""
 
-    def serve(method: str, parse: Callable[..., Any], write: Callable[..., bytes]) -> None:
-        """Adds the paths of a method, without a version, with one, and with a label."""
+    def __init__(self, models: Models, gate: Gate, flags: argparse.Namespace) -> None:
+        self.models, self.gate = models, gate
+        self.seconds, self.most_bytes = flags.seconds, flags.max_request_bytes
+        self.description = json.loads((HERE / "openapi.json").read_text())
+
+    def call(self, method: str, parse: Callable[..., Any], write: Callable[..., bytes]) -> Callable[..., Any]:
+        """A function that answers requests of a method."""
+        timer = metrics.Timer(self.models, method.capitalize(), "REST")
 
         async def call(request: Request) -> Response:
-            with gate:
+            with timer.measure(request.path_params["name"]) as outcome, self.gate:
                 try:
-                    with Deadline(models.limits.seconds):
-                        body = await read_body(request, most_bytes)
+                    with Deadline(self.seconds):
+                        body = await read_body(request, self.most_bytes)
                 except TimeoutError:
-                    return error_reply(f"the body did not come within {models.limits.seconds} s", 408)
-                with models.use(*_asked(request)) as model:
+                    raise RequestError("REQUEST_TIMEOUT", f"the body did not come within {self.seconds:g} s") from None
+                except ClientDisconnect:
+                    raise RequestError("INVALID_ARGUMENT", "the client went away") from None
+                with self.models.use(*_asked(request), outcome) as model:
                     document = rest_json.parse(body)
                     signature = model.find_signature(rest_json.signature_name(document), f"tensorflow/serving/{method}")
-                    feed, way = parse(document, model, signature)
-                    rows = model.check_feed(signature, feed)
-                    results = await gate.run(model, signature, feed, rows)
-                    return reply(write(results, way))
+                    feed, rows = parse(document, model, signature)
+                    work = model.check_feed(signature, feed, rows)
+                    return reply(write(await self.gate.run(model, work, self.seconds), rows))
 
-        for path in PATHS:
-            extra = {"required": True, "content": {"application/json": SCHEMAS[method]}}
-            app.add_api_route(
-                f"{path}:{method}",
-                call,
-                methods=["POST"],
-                operation_id=f"{method} {path}",
-                openapi_extra={"requestBody": extra, "parameters": _parameters(path, sorted(models.configs))},
-                responses=_responses({"type": "object"}),
-            )
+        return call
 
-    serve("predict", _parse_predict, rest_json.predict_reply)
-    serve("classify", _parse_examples, lambda results, _: rest_json.classify_reply(results))
-    serve("regress", _parse_examples, lambda results, _: rest_json.regress_reply(results))
-
-    async def metadata(request: Request) -> Response:
-        model = models.find(*_asked(request))
+    async def metadata(self, request: Request) -> Response:
+        model = self.models.find(*_asked(request))
         signatures = {key: _describe(model, key) for key in model.signatures}
         spec = {"name": model.name, "signature_name": "", "version": str(model.version)}
         return reply({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
 
-    async def status(request: Request) -> Response:
+    async def status(self, request: Request) -> Response:
         return reply({"model_version_status": [
             {
                 "version": str(number),
                 "state": state.state,
                 "status": {"error_code": "UNKNOWN" if state.error else "OK", "error_message": state.error},
             }
-            for number, state in models.states(*_asked(request))
+            for number, state in self.models.states(*_asked(request))
         ]})  # fmt: skip
 
-    for ending, function in (("/metadata", metadata), ("", status)):
-        for path in PATHS:
-            app.add_api_route(
-                f"{path}{ending}",
-                function,
-                methods=["GET"],
-                operation_id=f"{function.__name__} {path}",
-                openapi_extra={"parameters": _parameters(path, sorted(models.configs))},
-                responses=_responses({"type": "object"}),
-            )
-    return app
+    async def list_models(self, _: Request) -> Response:
+        return reply({"models": self.models.names})
+
+    async def describe(self, _: Request) -> Response:
+        self.description["components"]["parameters"]["name"]["schema"]["enum"] = self.models.names
+        return reply(self.description)
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(metrics.text(self.models), media_type=metrics.CONTENT_TYPE)
+
+    async def page(self, _: Request) -> Response:
+        return FileResponse(HERE / "page.html")
 
 
-def _parameters(path: str, models: list[str]) -> list[dict[str, Any]]:
-    """The parameters in a path, for the description; the functions read them off the request."""
-    described = {
-        "name": ("the model's name", {"enum": models}),
-        "version": ("0 is the newest", {"pattern": "^[0-9]+$", "examples": ["0", "1"]}),
-        "label": ("of the model's configuration", {}),
-    }
-    return [
-        {"in": "path", "name": key, "required": True, "description": text, "schema": {"type": "string", **schema}}
-        for key, (text, schema) in described.items()
-        if f"{{{key}" in path
-    ]
+def build_app(models: Models, gate: Gate, flags: argparse.Namespace) -> Starlette:
+    """The application."""
+    api = Api(models, gate, flags)
+    routes = []  # the first that fits answers: what is asked most comes first
+    for method, parse, write in (
+        ("predict", _parse_predict, rest_json.predict_reply),
+        ("classify", _parse_examples, lambda results, _: rest_json.classify_reply(results)),
+        ("regress", _parse_examples, lambda results, _: rest_json.regress_reply(results)),
+    ):
+        routes += [Route(f"{path}:{method}", api.call(method, parse, write), methods=["POST"]) for path in PATHS]
+    for ending, function in (("/metadata", api.metadata), ("", api.status)):
+        routes += [Route(f"{path}{ending}", function) for path in PATHS]
+    routes += [Route("/", api.page), Route("/openapi.json", api.describe), Route("/v1/models", api.list_models)]
+    if flags.metrics_path:
+        routes.append(Route(flags.metrics_path, api.metrics))
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            RequestError: lambda _, error: reply({"error": str(error)}, STATUS[error.code]),
+            HTTPException: _refuse,
+            Exception: _fail,
+        },
+    )
 
 
 def _asked(request: Request) -> tuple[str, int, str]:
@@ -209,72 +211,33 @@ def _asked(request: Request) -> tuple[str, int, str]:
 
 
 def _version(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:20]) < 1 << 63):
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 1 << 63):
         raise RequestError("INVALID_ARGUMENT", f"not a version: {text[:40]} (a number; 0 is the newest)")
     return int(text)
 
 
-def _parse_predict(document: dict[str, Any], model: Servable, signature: str) -> tuple[dict[str, np.ndarray], bool]:
+def _parse_predict(document: dict[str, Any], model: Servable, signature: str) -> tuple[dict[str, np.ndarray], int]:
     return rest_json.parse_predict(document, model.inputs[signature])
 
 
-def _parse_examples(document: dict[str, Any], model: Servable, signature: str) -> tuple[dict[str, np.ndarray], None]:
+def _parse_examples(document: dict[str, Any], model: Servable, signature: str) -> tuple[dict[str, np.ndarray], int]:
     examples = np.array(rest_json.parse_examples(document), object)
-    return dict.fromkeys(model.inputs[signature], examples), None
+    return dict.fromkeys(model.inputs[signature], examples), 0
 
 
 def _describe(model: Servable, signature: str) -> dict[str, Any]:
-    from google.protobuf import json_format
-
     described = json_format.MessageToDict(
         model.signatures[signature], always_print_fields_with_no_presence=True, preserving_proto_field_name=True
     )
     return {key: described[key] for key in ("inputs", "outputs", "method_name")}
 
 
-def _detail(error: HTTPException) -> str:
-    return f"{error.detail} (the API is described at /docs)"
+def _refuse(request: Request, error: HTTPException) -> Response:
+    path = request.url.path[:200]
+    message = f"no such path: {path}" if error.status_code == 404 else f"not a method of {path}: {request.method[:40]}"
+    return reply({"error": f"{message} (/openapi.json describes the API)"}, error.status_code, error.headers)
 
 
-def _unexpected(_: Request, error: Exception) -> Response:
+def _fail(_: Request, error: Exception) -> Response:
     command_line.warn(f"{type(error).__name__}: {error}")
-    return error_reply("the server failed; its log says why", 500)
-
-
-def _validation(error: RequestValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-
-
-def _responses(schema: dict[str, Any]) -> dict[int | str, Any]:
-    content = {"application/json": {"schema": schema}}
-    failed = {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}}
-    codes = {400: "a bad request", 404: "no such model", 413: "too large", 429: "busy", 503: "too slow"}
-    return {200: {"description": "done", "content": content}} | {
-        code: {"description": text, "content": failed} for code, text in codes.items()
-    }
-
-
-SCHEMAS: dict[str, Any] = {
-    "predict": {
-        "schema": {
-            "type": "object",
-            "properties": {"signature_name": {"type": "string"}, "instances": {"type": "array"}, "inputs": {}},
-        },
-        "example": {"instances": [[0, 1, -1, 2]]},
-    },
-    **{
-        method: {
-            "schema": {
-                "type": "object",
-                "required": ["examples"],
-                "properties": {
-                    "signature_name": {"type": "string"},
-                    "context": {"type": "object"},
-                    "examples": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-                },
-            },
-            "example": {"signature_name": method, "examples": [{"x": 1.5}]},
-        }
-        for method in ("classify", "regress")
-    },
-}
+    return reply({"error": "the server failed; its log says why"}, 500)

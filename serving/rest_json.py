@@ -8,17 +8,21 @@ import base64
 import binascii
 import itertools
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-import orjson
 
 from model_import_export.graph_mode import tf
 from servable import RequestError, Tensor
 
+import numpy as np
+import orjson
+
 MAX_DEPTH = 32
-KINDS = {bool: "a bool", int: "an integer", float: "a number", str: "a string", bytes: "a string", type(None): "null"}
+MOST_FLOAT32 = float(np.finfo(np.float32).max)
+KINDS = {bool: "a bool", int: "an integer", float: "a number", str: "a string", type(None): "null", list: "a list"}
+SPACE = re.compile(r"[ \t\n\v\f\r]+")
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -27,12 +31,22 @@ def parse(body: bytes) -> dict[str, Any]:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:  # slower, but takes NaN and integers of any size
-            document = json.loads(body)
+            document = json.loads(body, parse_float=_finite)
+    except RequestError:
+        raise
     except (ValueError, RecursionError) as error:
         raise RequestError("INVALID_ARGUMENT", f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise RequestError("INVALID_ARGUMENT", 'not an object: the body (it takes {"instances": ...})')
     return document
+
+
+def _finite(text: str) -> float:
+    """A number with a point or an exponent. Infinity is a token of its own."""
+    number = float(text)
+    if math.isinf(number):
+        raise RequestError("INVALID_ARGUMENT", f"out of range for float64: {text[:40]}")
+    return number
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -43,8 +57,8 @@ def signature_name(document: Mapping[str, Any]) -> str:
     return name
 
 
-def parse_predict(document: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray], bool]:
-    """The arrays of a predict request by key, and whether it was in row form. Raises RequestError."""
+def parse_predict(document: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray], int]:
+    """The arrays of a predict request by key, and the number of rows, 0 in column form. Raises RequestError."""
     unknown = document.keys() - {"signature_name", "instances", "inputs"}
     if unknown or ("instances" in document) == ("inputs" in document):
         wrong = f": {min(unknown)}" if unknown else ""
@@ -67,7 +81,8 @@ def parse_predict(document: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> 
     if missing or more:
         wrong = f"no value for: {min(missing)}" if missing else f"no such input: {min(more)}"
         raise RequestError("INVALID_ARGUMENT", f"{wrong} (the signature takes: {', '.join(sorted(inputs))})")
-    return {key: to_array(values[key], tensor, key) for key, tensor in inputs.items()}, by_row
+    rows = len(document["instances"]) if by_row else 0
+    return {key: to_array(values[key], tensor, key) for key, tensor in inputs.items()}, rows
 
 
 def _only(inputs: Mapping[str, Tensor], values: Any) -> dict[str, Any]:
@@ -87,20 +102,27 @@ def to_array(value: Any, tensor: Tensor, key: str) -> np.ndarray:
             raise RequestError("INVALID_ARGUMENT", f"not a tensor: {key} (its lists are not all of one length)")
         shape += lengths
         flat = list(itertools.chain.from_iterable(flat))
-    dtype = tensor.dtype.as_numpy_dtype
+    dtype = tensor.numpy
     if tensor.dtype == tf.string:
         array = np.empty(len(flat), object)
         array[:] = [_bytes(element, key) for element in flat]
         return array.reshape(shape)
-    allowed = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}}.get(np.dtype(dtype).kind, set())
+    kind = "f" if tensor.dtype == tf.bfloat16 else dtype.kind
+    allowed = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}}.get(kind, set())
     wrong = set(map(type, flat)) - allowed
     if wrong:
         kinds = " and ".join(sorted(KINDS.get(kind, "an object") for kind in wrong))
         raise RequestError("INVALID_ARGUMENT", f"wrong type: {kinds} in {key}, which takes {tensor.dtype.name}")
     try:
-        with np.errstate(over="raise"):
+        if kind == "f":
+            exact = np.array(flat, np.float64)
+            with np.errstate(over="ignore"):
+                array = exact.astype(dtype)
+            if not np.isfinite(array).all() and (np.isfinite(exact) & ~np.isfinite(array)).any():
+                raise OverflowError
+        else:
             array = np.array(flat, dtype)
-    except (OverflowError, FloatingPointError):
+    except OverflowError:
         raise RequestError("INVALID_ARGUMENT", f"out of range for {tensor.dtype.name}: a number in {key}") from None
     return array.reshape(shape)
 
@@ -109,11 +131,24 @@ def _bytes(value: Any, key: str) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
-        try:
-            return base64.b64decode(value["b64"], validate=True)
-        except (binascii.Error, ValueError):
-            raise RequestError("INVALID_ARGUMENT", f"not base64: b64 in {key}") from None
-    raise RequestError("INVALID_ARGUMENT", f"wrong type: {key} takes strings or objects of b64")
+        return _from_base64(value["b64"], key)
+    raise RequestError("INVALID_ARGUMENT", f"wrong type: {_kind(value)} in {key}, which takes strings or b64 objects")
+
+
+def _from_base64(text: str, key: str) -> bytes:
+    """Decodes as TensorFlow Serving does: padding can be left out but not be wrong, white space does not count."""
+    text = SPACE.sub("", text)
+    data = text.rstrip("=")
+    try:
+        if len(text) == len(data) or len(text) % 4 == 0:
+            return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    raise RequestError("INVALID_ARGUMENT", f"not base64: b64 in {key}")
+
+
+def _kind(value: Any) -> str:
+    return KINDS.get(type(value), "an object")
 
 
 def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
@@ -134,28 +169,35 @@ def _example(example: Any, context: Mapping[str, Any]) -> bytes:
     for key, value in {**context, **example}.items():
         values = value if isinstance(value, list) else [value]
         feature, kinds = result.features.feature[key], set(map(type, values))
+        if not kinds:
+            continue
+        if not kinds <= {int, float} and not kinds <= {str, dict}:
+            wrong = next(element for element in values if type(element) not in (int, float))
+            raise RequestError("INVALID_ARGUMENT", f"wrong type: {_kind(wrong)} in {key}, a feature of an example")
         try:
-            if not kinds:
-                continue
             if kinds <= {int}:
                 feature.int64_list.value.extend(values)
             elif kinds <= {int, float}:
+                if any(math.isfinite(element) and abs(element) > MOST_FLOAT32 for element in values):
+                    raise OverflowError  # a protocol buffer would take it for infinity
                 feature.float_list.value.extend(values)
             else:
                 feature.bytes_list.value.extend(_bytes(element, key) for element in values)
+        except RequestError:
+            raise
         except (ValueError, OverflowError):
             raise RequestError("INVALID_ARGUMENT", f"out of range for int64 or float32: a number in {key}") from None
     return result.SerializeToString()
 
 
-def predict_reply(results: Mapping[str, np.ndarray], by_row: bool) -> bytes:
+def predict_reply(results: Mapping[str, np.ndarray], by_row: int) -> bytes:
     """`{"predictions": ...}` for a request in row form, `{"outputs": ...}` in column form. Raises RequestError."""
     values = {key: _values(array, key) for key, array in results.items()}
     single = next(iter(values.values())) if len(values) == 1 else None
     if not by_row:
         return dump({"outputs": values if single is None else single})
     if len({array.shape[:1] for array in results.values()}) > 1 or any(not array.ndim for array in results.values()):
-        raise RequestError("INVALID_ARGUMENT", "not a result a row: the outputs (ask in column form, with inputs)")
+        raise RequestError("INVALID_ARGUMENT", "not one result per row: the outputs (ask in column form, with inputs)")
     if single is not None:
         return dump({"predictions": single})
     lists = [value if isinstance(value, list) else value.tolist() for value in values.values()]
@@ -164,6 +206,8 @@ def predict_reply(results: Mapping[str, np.ndarray], by_row: bool) -> bytes:
 
 def _values(array: np.ndarray, key: str) -> Any:
     """What `dump` takes: numbers as they are, bytes as text or, where they are none or the key says so, as base64."""
+    if array.dtype.name in ("float16", "bfloat16"):  # which orjson does not know
+        return array.astype(np.float32)
     if array.dtype.kind not in "OS":
         return array
 
@@ -193,8 +237,8 @@ def dump(document: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):  # not contiguous, or of a dtype that orjson does not know
-        return value.astype(np.float32).tolist() if value.dtype.name in ("float16", "bfloat16") else value.tolist()
+    if isinstance(value, np.ndarray):  # not contiguous
+        return value.tolist()
     raise TypeError
 
 
@@ -204,19 +248,35 @@ def _with_tokens(value: np.ndarray) -> list[Any]:
     return value.tolist()
 
 
-def classify_reply(results: Mapping[str, np.ndarray]) -> bytes:
-    """`{"result": [[[label, score], ...], ...]}`, an inner list an example."""
+def classes_and_scores(results: Mapping[str, np.ndarray]) -> tuple[list[list[bytes]], list[list[float]]]:
+    """The labels and scores of a classification, one list per example. Raises RequestError where it has no such."""
     classes, scores = results.get("classes"), results.get("scores")
     known = [array for array in (classes, scores) if array is not None]
     if not known or any(array.ndim != 2 or array.shape != known[0].shape for array in known):
         raise RequestError("INVALID_ARGUMENT", "not classes and scores of one shape [examples, classes]: the outputs")
-    labels = _values(classes, "classes") if classes is not None else np.full(scores.shape, "").tolist()
-    numbers = _with_tokens(scores) if scores is not None else np.zeros(classes.shape).tolist()
-    pairs = [list(map(list, zip(*row, strict=True))) for row in zip(labels, numbers, strict=True)]
-    return json.dumps({"result": pairs}).encode()
+    labels = np.full(scores.shape, b"").tolist() if classes is None else classes.tolist()
+    return labels, np.zeros(classes.shape).tolist() if scores is None else _with_tokens(scores)
+
+
+def regressions(results: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The numbers of a regression, one per example. Raises RequestError where it has no such."""
+    values = next(iter(results.values())) if len(results) == 1 else results.get("outputs")
+    if values is None or values.dtype.kind not in "fV" or values.size != values.shape[:1][0]:
+        raise RequestError("INVALID_ARGUMENT", "not one number per example: the outputs")
+    return values.reshape(-1)
+
+
+def classify_reply(results: Mapping[str, np.ndarray]) -> bytes:
+    """`{"results": [[[label, score], ...], ...]}`, one inner list per example.
+
+    TensorFlow Serving's page calls the key `result`; what it answers with is `results`.
+    """
+    labels, scores = classes_and_scores(results)
+    texts = _values(np.array(labels, object), "classes")
+    pairs = [list(map(list, zip(*row, strict=True))) for row in zip(texts, scores, strict=True)]
+    return json.dumps({"results": pairs}).encode()
 
 
 def regress_reply(results: Mapping[str, np.ndarray]) -> bytes:
-    """`{"result": [number, ...]}`, one an example."""
-    (values,) = results.values()
-    return dump({"result": values.reshape(-1)})
+    """`{"results": [number, ...]}`, one per example."""
+    return dump({"results": _values(regressions(results), "outputs")})

@@ -1,24 +1,18 @@
-"""The models behind the server: versions found, checked, loaded, run and unloaded.
-
-A version is served from a session of its own. A new one is loaded before the old one goes; that goes when its last
-request has ended. One that cannot be loaded leaves the others as they are.
-"""
+"""A version of a model that is loaded: what its signatures take, and how they are run."""
 
 import contextlib
 import math
-import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+from model_import_export import ModelError, command_line, model_file
+from model_import_export.graph_mode import make_callable, session_config, tf
+from model_import_export.tensors import as_array
 
 import numpy as np
 
-from model_import_export import command_line, graph_check, model_file, sizes
-from model_import_export.graph_mode import make_callable, session_config, tf
-
-# The states that TensorFlow Serving's GetModelStatus knows.
-LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
 PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 
 
@@ -30,33 +24,13 @@ class RequestError(ValueError):
         self.code = code
 
 
-class Policy(NamedTuple):
-    """Which versions of a model are served: the newest `latest`, all (None), or just `specific`."""
-
-    latest: int | None = 1
-    specific: frozenset[int] = frozenset()
-
-    def choose(self, versions: Collection[int]) -> set[int]:
-        """The versions to serve of those that are there."""
-        if self.specific:
-            return self.specific.intersection(versions)
-        return set(versions) if self.latest is None else set(sorted(versions)[-self.latest :])
-
-
-class Config(NamedTuple):
-    """A model that the server is told to serve."""
+class Key(NamedTuple):
+    """A version as it is loaded: a further loading of the same folder has another number."""
 
     name: str
-    base_path: str
-    policy: Policy = Policy()
-    labels: Mapping[str, int] = {}
-
-
-class Limits(NamedTuple):
-    """What a request may ask for."""
-
-    rows: int = 10_000
-    seconds: float = 30.0
+    version: int
+    path: str
+    number: int
 
 
 class Tensor(NamedTuple):
@@ -65,42 +39,71 @@ class Tensor(NamedTuple):
     name: str  # in the graph
     dtype: Any  # tf.DType
     shape: tuple[int, ...] | None  # -1 where a dimension is open; None where the rank is
+    numpy: np.dtype  # of arrays that are fed
+    row: int  # numbers in a row, as far as the shape says
+
+
+class Work(NamedTuple):
+    """A feed that was checked: arrays by key, and how they are run."""
+
+    signature: str
+    feed: Mapping[str, np.ndarray]
+    rows: int
+    by_one: bool = False  # the signature takes one row: each is run by itself
+    is_flat: bool = False  # a number was given for each row of one, and so is returned
 
 
 class Servable:
     """A version of a model, loaded into a session."""
 
-    def __init__(self, name: str, version: int, path: str, limits: Limits, trust: bool) -> None:
-        """Checks and loads the SavedModel in a folder. Raises ModelError, OSError or a TensorFlow error."""
-        self.name, self.version, self.limits = name, version, limits
-        feeds = {} if trust else graph_check.judge(path).feeds
-        self.meta_graph = model_file.find_meta_graph(model_file.read_saved_model(path), ["serve"])
+    def __init__(self, key: Key, tags: frozenset[str], rows: Mapping[str, int] | None, most_rows: int) -> None:
+        """Loads the SavedModel in a folder, which was judged before.
+
+        Args:
+            tags: of the graph to load; where no graph has just these, the only one that has them among others.
+            rows: how many rows each signature takes at once, None for a model that is trusted.
+            most_rows: of any request.
+
+        Raises:
+            ModelError: there is no such graph, or it cannot be loaded. OSError.
+        """
+        self.key, self.name, self.version = key, key.name, key.version
+        meta_graph = _find_meta_graph(model_file.read_saved_model(key.path), tags)
         self.signatures = {
-            key: signature
-            for key, signature in self.meta_graph.signature_def.items()
-            if not key.startswith("__") and signature.method_name
+            name: signature for name, signature in meta_graph.signature_def.items() if not name.startswith("__")
         }
-        self.inputs = {key: _tensors(signature.inputs) for key, signature in self.signatures.items()}
-        self.outputs = {key: _tensors(signature.outputs) for key, signature in self.signatures.items()}
-        self.most_rows = {key: sizes.most_rows(feeds.get(key, ()), limits.rows) for key in self.signatures}
+        self.inputs = {name: _tensors(signature.inputs) for name, signature in self.signatures.items()}
+        self.outputs = {name: _tensors(signature.outputs) for name, signature in self.signatures.items()}
+        self.most_rows = {name: most_rows if rows is None else rows.get(name, 1) for name in self.signatures}
+        self.most = most_rows
         self.session = tf.Session(graph=tf.Graph(), config=session_config())
         self.running, self.closing = 0, False
+        self.taken: dict[tuple[str, int], float] = {}  # seconds of the last runs, for in_flight.py
         self.changed = threading.Condition()
         try:
-            with self.session.graph.as_default():
-                tf.saved_model.loader.load(self.session, ["serve"], path, clear_devices=True)
-            self.calls = {key: self._prepare(key) for key in self.signatures}
+            with self.session.graph.as_default(), model_file.explaining(key.path):
+                loaded = list(meta_graph.meta_info_def.tags)
+                tf.saved_model.loader.load(self.session, loaded, key.path, clear_devices=True)
+                self.calls = {name: self._prepare(name) for name in self.signatures}
         except BaseException:
             self.session.close()
             raise
-        self.seconds_a_row = math.inf  # not known before the first run
 
     def _prepare(self, signature: str) -> Any:
         """A function of the arrays for the signature's inputs, in the order of their keys, that returns its outputs."""
-        feeds, fetches = (
-            [tensor.name for _, tensor in sorted(tensors[signature].items())] for tensors in (self.inputs, self.outputs)
+        feeds, outputs = (
+            [tensor.name for tensor in tensors[signature].values()] for tensors in (self.inputs, self.outputs)
         )
-        return make_callable(self.session, feeds, fetches)
+        fetches = [name for name in outputs if name not in feeds]  # TensorFlow does not fetch what is fed
+        run = make_callable(self.session, feeds, fetches) if fetches else lambda *_: []
+        if fetches == outputs:
+            return run
+
+        def call(*arrays: np.ndarray) -> list[Any]:
+            found = dict(zip(feeds, arrays, strict=True)) | dict(zip(fetches, run(*arrays), strict=True))
+            return [found[name] for name in outputs]
+
+        return call
 
     def find_signature(self, name: str, method: str = PREDICT) -> str:
         """The name of a signature, `serving_default` for none. Raises RequestError; it lists those there are."""
@@ -117,8 +120,18 @@ class Servable:
             )
         return name
 
-    def check_feed(self, signature: str, feed: Mapping[str, np.ndarray]) -> int:
-        """Compares a feed with the signature. Returns its rows. Raises RequestError; it says what is expected."""
+    def check_feed(self, signature: str, feed: Mapping[str, np.ndarray], rows: int = 0) -> Work:
+        """Compares a feed with the signature.
+
+        As with TensorFlow Serving, numbers `[n]` are taken for rows `[n, 1]`. A signature that takes one row, or
+        scalars, is run for each of n rows.
+
+        Args:
+            rows: in row form, how many there are, otherwise 0; what has no inputs is run so often.
+
+        Raises:
+            RequestError: it says what is expected.
+        """
         inputs = self.inputs[signature]
         if feed.keys() != inputs.keys():
             given = ", ".join(sorted(feed)) or "none"
@@ -126,51 +139,70 @@ class Servable:
                 "INVALID_ARGUMENT",
                 f"not the inputs of the signature {signature}: {given} (it takes: {', '.join(sorted(inputs))})",
             )
-        rows = 1
-        for key, array in feed.items():
-            tensor = inputs[key]
-            if array.dtype != tensor.dtype.as_numpy_dtype and not (
-                tensor.dtype == tf.string and array.dtype.kind in "OSU"
-            ):
+        arrays, ways, counts = {}, set(), set()
+        for key, tensor in inputs.items():
+            array, shape = feed[key], feed[key].shape
+            if array.dtype != tensor.numpy and not (tensor.dtype == tf.string and array.dtype.kind in "OSU"):
+                given = "string" if array.dtype.kind in "OSU" else array.dtype.name
+                raise RequestError("INVALID_ARGUMENT", f"wrong type: {key} is {given}, not {tensor.dtype.name}")
+            way = _way(tensor.shape, shape)
+            if way is None:
                 raise RequestError(
-                    "INVALID_ARGUMENT", f"wrong type: {key} is {array.dtype.name}, not {tensor.dtype.name}"
+                    "INVALID_ARGUMENT", f"wrong shape: {key} is {list(shape)}, not {_shown(tensor.shape)}"
                 )
-            shape = tensor.shape
-            if shape is not None and (
-                len(shape) != array.ndim
-                or any(dim not in (-1, size) for dim, size in zip(shape, array.shape, strict=True))
-            ):
-                raise RequestError(
-                    "INVALID_ARGUMENT", f"wrong shape: {key} is {list(array.shape)}, not {_shown(tensor.shape)}"
-                )
-            rows = max(rows, array.shape[0] if array.ndim else 1)
-            most = self.most_rows[signature]
-            values = most * math.prod(dim for dim in (shape or ())[1:] if dim > 0)
-            if rows > most or array.size > values:
+            arrays[key] = array[..., np.newaxis] if way == "flat" else array
+            count, most = shape[0] if shape else 1, self.most if way == "by one" else self.most_rows[signature]
+            ways.add(way)
+            counts.add(count)
+            if count > most or array.size > most * tensor.row:
                 raise RequestError(
                     "INVALID_ARGUMENT",
-                    f"too large: {key} is {list(array.shape)} (at most {most} rows, {values} values)",
+                    f"too large: {key} is {list(shape)} (at most {most} rows, {most * tensor.row} values)",
                 )
-        return rows
+        by_one = "by one" in ways or (not inputs and rows > 0)
+        if by_one and (len(ways) > 1 or len(counts) > 1 or rows > self.most):
+            raise RequestError(
+                "INVALID_ARGUMENT", f"not {1 if len(ways) > 1 else 'as many'} rows in each: {', '.join(sorted(feed))}"
+            )
+        return Work(signature, arrays, max(counts, default=max(rows, 1)), by_one, "flat" in ways)
 
-    def is_quick(self, rows: int) -> bool:
-        """Whether a run of so many rows is expected to take less time than handing it to another thread is worth."""
-        return rows * self.seconds_a_row < 0.001
+    def run(self, work: Work, until: float = math.inf) -> dict[str, np.ndarray]:
+        """Calculates all outputs of a signature, for a feed that was checked.
 
-    def run(self, signature: str, feed: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-        """Calculates all outputs of a signature, for a feed that was checked. Raises RequestError where it fails."""
-        started = time.perf_counter()
+        Args:
+            until: on the monotonic clock; the rows of a signature that takes one at a time end then.
+
+        Raises:
+            RequestError: it cannot be calculated.
+        """
+        call, arrays = self.calls[work.signature], list(work.feed.values())
         try:
-            results = self.calls[signature](*(feed[key] for key in sorted(feed)))
+            results = self._run_by_one(call, arrays, work, until) if work.by_one else list(map(as_array, call(*arrays)))
         except tf.errors.OpError as error:
             raise RequestError("INVALID_ARGUMENT", f"cannot calculate: {command_line.one_line(error)}") from None
-        self.seconds_a_row = (time.perf_counter() - started) / rows
-        return dict(zip(sorted(self.outputs[signature]), results, strict=True))
+        if work.is_flat:
+            results = [array[..., 0] if array.ndim > 1 and array.shape[-1] == 1 else array for array in results]
+        return dict(zip(self.outputs[work.signature], results, strict=True))
+
+    def _run_by_one(self, call: Any, arrays: list[np.ndarray], work: Work, until: float) -> list[np.ndarray]:
+        shapes = [tensor.shape for tensor in self.inputs[work.signature].values()]
+        found = []
+        for i in range(work.rows):
+            if time.monotonic() > until:
+                raise RequestError("DEADLINE_EXCEEDED", f"not done in time: row {i} of {work.rows}")
+            row = [array[i : i + 1] if shape else array[i] for array, shape in zip(arrays, shapes, strict=True)]
+            found.append(list(map(as_array, call(*row))))
+        scalar = not any(shapes)
+        joined = (
+            np.stack(results) if scalar or not results[0].ndim else np.concatenate(results)
+            for results in zip(*found, strict=True)
+        )
+        return list(joined)
 
     def close(self) -> None:
         """Waits until no request runs in it any more, and frees it."""
         with self.changed:
-            self.closing = True
+            self.closing = True  # from now on `in_use` yields None
             self.changed.wait_for(lambda: not self.running)
         self.session.close()
 
@@ -178,11 +210,8 @@ class Servable:
     def in_use(self) -> Iterator["Servable | None"]:
         """Keeps it from being closed meanwhile; yields None where that has begun already."""
         with self.changed:
-            if self.closing:
-                taken = None
-            else:
-                self.running += 1
-                taken = self
+            taken = None if self.closing else self
+            self.running += taken is not None
         try:
             yield taken
         finally:
@@ -192,148 +221,47 @@ class Servable:
                     self.changed.notify_all()
 
 
+def _find_meta_graph(saved_model: Any, tags: frozenset[str]) -> Any:
+    others = [each for each in saved_model.meta_graphs if tags < frozenset(each.meta_info_def.tags)]
+    try:
+        return model_file.find_meta_graph(saved_model, tags)
+    except ModelError:
+        if len(others) == 1:
+            return others[0]
+        raise
+
+
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {
-        key: Tensor(
-            info.name,
-            tf.as_dtype(info.dtype),
-            None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
-        )
-        for key, info in infos.items()
-    }
+    found = {}
+    for key, info in sorted(infos.items()):
+        unknown = info.tensor_shape.unknown_rank or not info.HasField("tensor_shape")
+        shape = None if unknown else tuple(dim.size for dim in info.tensor_shape.dim)
+        dtype = tf.as_dtype(info.dtype).base_dtype
+        row = math.prod(dim for dim in (shape or ())[1:] if dim > 0)
+        found[key] = Tensor(info.name, dtype, shape, np.dtype(dtype.as_numpy_dtype), row)
+    return found
+
+
+def _fits(declared: tuple[int, ...] | None, given: tuple[int, ...]) -> bool:
+    if declared is None:
+        return True
+    if len(declared) != len(given):
+        return False
+    for dim, size in zip(declared, given, strict=True):  # noqa: SIM110  (a generator would take three times as long)
+        if dim not in (-1, size):
+            return False
+    return True
+
+
+def _way(declared: tuple[int, ...] | None, given: tuple[int, ...]) -> str | None:
+    """How an array is fed: as it is, as a row of each number, or by one row at a time; None where it does not fit."""
+    if _fits(declared, given):
+        return "as it is"
+    if declared[-1:] == (1,) and _fits(declared, (*given, 1)):
+        return "flat"
+    takes_one = declared == () or declared[:1] == (1,)
+    return "by one" if takes_one and given[:1] not in ((), (0,)) and _fits((-1, *declared[1:]), given) else None
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:
     return "any" if shape is None else f"[{', '.join('?' if dim < 0 else str(dim) for dim in shape)}]"
-
-
-class Status(NamedTuple):
-    """The state of a version, and why it ended where it did so with an error."""
-
-    state: str
-    error: str = ""
-
-
-class Models:
-    """The models and their versions, kept in step with the folders that they come from."""
-
-    def __init__(self, configs: Collection[Config], limits: Limits, trusted: Collection[str] = ()) -> None:
-        self.configs = {config.name: config for config in configs}
-        self.limits, self.trusted = limits, frozenset(trusted)
-        self.servables: dict[str, dict[int, Servable]] = {name: {} for name in self.configs}
-        self.statuses: dict[str, dict[int, Status]] = {name: {} for name in self.configs}
-        self.refused: dict[tuple[str, int], Any] = {}  # what a version looked like that could not be loaded
-
-    def find(self, name: str, version: int = 0, label: str = "") -> Servable:
-        """The servable of a version or label; 0 and none are the newest. Raises RequestError."""
-        servables = self.servables.get(name)
-        if servables is None:
-            present = ", ".join(sorted(self.configs))
-            raise RequestError("NOT_FOUND", f"no such model: {name} (there are: {present})")
-        if label:
-            labels = self.configs[name].labels
-            if label not in labels:
-                present = ", ".join(sorted(labels)) or "none"
-                raise RequestError("NOT_FOUND", f"no such label: {label} of model {name} (there are: {present})")
-            version = labels[label]
-        present = sorted(servables)
-        if not present or version not in (0, *present):
-            there = ", ".join(map(str, present)) or "none"
-            raise RequestError(
-                "NOT_FOUND", f"no such version: {version or 'any'} of model {name} (loaded are: {there})"
-            )
-        return servables.get(version or present[-1]) or self.find(name, version)
-
-    @contextlib.contextmanager
-    def use(self, name: str, version: int = 0, label: str = "") -> Iterator[Servable]:
-        """Finds a servable and keeps it from being unloaded meanwhile."""
-        while True:
-            with self.find(name, version, label).in_use() as servable:
-                if servable:
-                    yield servable
-                    return
-            time.sleep(0)  # it was being unloaded: look again for what is there now
-
-    def states(self, name: str, version: int = 0, label: str = "") -> list[tuple[int, Status]]:
-        """The states of a model's versions, the newest first; of one, where one is named. Raises RequestError."""
-        if name not in self.statuses or label:
-            found = self.find(name, version, label)
-            return [(found.version, self.statuses[name][found.version])]
-        statuses = sorted(self.statuses[name].copy().items(), reverse=True)
-        if version:
-            statuses = [(number, state) for number, state in statuses if number == version]
-        if not statuses:
-            raise RequestError("NOT_FOUND", f"no such version: {version or 'any'} of model {name}")
-        return statuses
-
-    def refresh(self) -> None:
-        """Loads versions that have come and unloads those that are wanted no more."""
-        for config in self.configs.values():
-            wanted = config.policy.choose(self._present(config))
-            servables, statuses = self.servables[config.name], self.statuses[config.name]
-            for version in sorted(wanted - servables.keys()):
-                self._load(config, version)
-            # While a wanted version is missing, what is there stays.
-            if wanted and not wanted & servables.keys():
-                continue
-            for version in sorted(servables.keys() - wanted):
-                if not wanted - servables.keys() or version < min(servables):
-                    servable = servables.pop(version)
-                    statuses[version] = Status(UNLOADING)
-                    threading.Thread(target=self._unload, args=(config.name, version, servable)).start()
-
-    def _present(self, config: Config) -> list[int]:
-        """The versions that stand in a model's folder: folders of digits that hold a SavedModel."""
-        try:
-            names = os.listdir(config.base_path)
-        except OSError as error:
-            command_line.warn(error)
-            return []
-        return [
-            int(name)
-            for name in names
-            if name.isdecimal()
-            and name.isascii()
-            and 0 < int(name) < 1 << 63
-            and any(os.path.exists(f"{config.base_path}/{name}/{file}") for file in model_file.SAVED_MODEL_FILES)
-        ]
-
-    def _load(self, config: Config, version: int) -> None:
-        path = os.path.join(config.base_path, _folder_name(config.base_path, version))
-        looks = _looks(path)
-        if self.refused.get((config.name, version)) == looks:
-            return
-        self.statuses[config.name][version] = Status(LOADING)
-        try:
-            servable = Servable(config.name, version, path, self.limits, config.name in self.trusted)
-        except Exception as error:
-            words = command_line.one_line(error)
-            self.refused[config.name, version] = looks
-            self.statuses[config.name][version] = Status(END, words)
-            command_line.warn(f"not loaded: version {version} of model {config.name}: {words}")
-            return
-        self.servables[config.name][version] = servable
-        self.statuses[config.name][version] = Status(AVAILABLE)
-        print(f"loaded: version {version} of model {config.name} from {path}", flush=True)
-
-    def _unload(self, name: str, version: int, servable: Servable) -> None:
-        servable.close()
-        if version not in self.servables[name]:
-            self.statuses[name][version] = Status(END)
-        print(f"unloaded: version {version} of model {name}", flush=True)
-
-
-def _folder_name(base_path: str, version: int) -> str:
-    """A folder may be called 1 or 00001."""
-    return next(name for name in sorted(os.listdir(base_path)) if name.isdecimal() and int(name) == version)
-
-
-def _looks(path: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's files: when they change, loading is tried again."""
-    found = []
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                status = os.stat(os.path.join(folder, name))
-                found.append((os.path.join(folder, name), status.st_size, status.st_mtime_ns))
-    return sorted(found)
