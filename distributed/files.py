@@ -1,171 +1,216 @@
-"""Files to score: which there are, the output file of each, and on one machine how their rows are read and written."""
+"""Which files there are to score, and the tasks that they are: a file each, or a run of row groups of a large one."""
 
-import contextlib
+import functools
+import hashlib
+import json
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import PurePosixPath
+import zipfile
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import csv, fs
+import model_import_export
 
-ENDING = re.compile(r"\.(parquet|csv|csv\.gz)$")
-WILDCARD = re.compile(r"[*?\[{]")
-BATCH = 1 << 17  # rows of Parquet read at once
-BLOCK = 8 << 20  # bytes of CSV
+from pyarrow import fs
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KIND = re.compile(r"\.(?:(parquet|pq)|(?:csv|tsv)(?:\.(?:gz|bz2|zst|lz4))?)$", re.IGNORECASE)
+WILDCARD = re.compile(r"[*?\[]")
+# The parts of a pattern; `*` stays in a folder, `**` goes below.
+PATTERN = re.compile(r"(?P<deep>\*\*/?)|(?P<any>\*)|(?P<one>\?)|(?P<set>\[[^\]/]+\])")
+PART = 128 << 20  # bytes of a Parquet file in a task, about
+SPLIT = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
+KEY = b"model_import_export.scored"  # in an output's metadata: of which file it is, with which model and flags
 
 
 class File(NamedTuple):
     """A file, of whatever file system."""
 
     path: str
-    modified: float  # seconds since 1970
-    size: int = 0
+    size: int
+    modified: int  # nanoseconds since 1970
 
 
+class Task(NamedTuple):
+    """What is scored at once, into a file of its own."""
+
+    path: str
+    output: str
+    size: int  # bytes of the file, or its part of them
+    mark: dict[bytes, bytes]  # what the output's metadata will have
+    groups: range | None = None  # row groups; None: all
+    first_row: int = 0  # before this task's first
+    spare: bool = False  # whether other cores are idle
+
+
+def is_parquet(path: str) -> bool:
+    """Whether a file that is scored is Parquet; else it is CSV."""
+    return KIND.search(path)[1] is not None
+
+
+@functools.cache
 def locate(uri: str) -> tuple[Any, str]:
     """pyarrow's file system and the path in it, of a URI (`s3://...`) or of a path of this machine."""
     if "://" in uri:
-        return fs.FileSystem.from_uri(uri)
+        system, path = fs.FileSystem.from_uri(uri)
+        return system, path.rstrip("/")
     return fs.LocalFileSystem(), os.path.abspath(uri)
 
 
-def find(system: Any, path: str) -> list[File]:
-    """The files of a folder and those below it, of a pattern, or the one of that name; none where there is none."""
-    wildcard = WILDCARD.search(path)
-    base = os.path.dirname(path[: wildcard.start()]) if wildcard else path
-    named_so = system.get_file_info(path)
-    if named_so.type == fs.FileType.File:
-        return [File(path, _seconds(named_so), named_so.size)]
-    infos = system.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=True))
-    return [
-        File(info.path, _seconds(info), info.size)
-        for info in infos
-        if info.type == fs.FileType.File and (not wildcard or PurePosixPath(info.path).match(path))
-    ]
+def is_local(system: Any) -> bool:
+    """Whether a file system is this machine's own."""
+    return isinstance(system, fs.LocalFileSystem)
 
 
-def _seconds(info: Any) -> float:
-    return info.mtime.timestamp() if info.mtime else 0
-
-
-def pair(files: Iterable[File], source: str, target: str) -> dict[str, File]:
-    """From the output files to their inputs: the names below the input folder, with the ending `.parquet`.
-
-    Args:
-        source: the folder, pattern or file in which the files were found.
-        target: the folder of the outputs.
-
-    Raises:
-        ValueError: there are none, two have one output, or the outputs would be among the inputs.
-    """
-    wildcard = WILDCARD.search(source)
-    base = os.path.dirname(source[: wildcard.start()]) if wildcard else source
-    pairs: dict[str, File] = {}
-    for file in sorted(files):
-        name = os.path.relpath(file.path, base) if file.path != base else os.path.basename(file.path)
-        if not ENDING.search(name) or any(part[0] in "._" for part in name.split("/")):
-            continue
-        output = f"{target}/{ENDING.sub('', name)}.parquet"
-        if output in pairs:
-            raise ValueError(f"two inputs of one output: {pairs[output].path} and {file.path}")
-        pairs[output] = file
-    if not pairs:
-        raise ValueError(f"no data: {source} (no .parquet, .csv or .csv.gz is there)")
-    if f"{target}/".startswith(f"{base}/") and not wildcard:
-        raise ValueError(f"the output lies in the input: {target} (a rerun would score it; give another --output)")
-    return pairs
-
-
-def undone(pairs: dict[str, File], outputs: Iterable[File], model: float) -> dict[str, File]:
-    """The pairs whose output is not there, or older than its input or than the model."""
-    there = {file.path: file.modified for file in outputs}
-    return {output: file for output, file in pairs.items() if there.get(output, -1) < max(file.modified, model)}
-
-
-def open_file(system: Any, file: File) -> tuple[pa.Schema, int, Iterator[pa.RecordBatch]]:
-    """Opens a file. CSV has no types: its columns are text, null where nothing stands.
+def find(system: Any, path: str) -> tuple[str, list[File]]:
+    """The files of a folder and those below it, of a pattern, or the one of that name; none where there is none.
 
     Returns:
-        The schema, the number of rows where the file says it, else 0, and the batches of rows.
+        The folder from which the outputs are named, and the files, sorted; each once, whatever links lead to it.
+    """
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.File:
+        return os.path.dirname(path), [_file(info)]
+    wildcard = WILDCARD.search(path) if info.type == fs.FileType.NotFound else None
+    if not wildcard:
+        return path, sorted(_below(system, path))
+    base = os.path.dirname(path[: wildcard.start()])
+    fits = re.compile(_as_regex(path) + "(?:/.*)?", re.DOTALL)
+    return base, sorted(file for file in _below(system, base) if fits.fullmatch(file.path))
+
+
+def _as_regex(pattern: str) -> str:
+    words = {"deep": "(?:.*/)?", "any": "[^/]*", "one": "[^/]"}
+    regex, position = "", 0
+    for found in PATTERN.finditer(pattern):
+        part = found["set"].replace("[!", "[^") if found["set"] else words[found.lastgroup]
+        regex += re.escape(pattern[position : found.start()]) + part
+        position = found.end()
+    return regex + re.escape(pattern[position:])
+
+
+def _file(info: Any) -> File:
+    return File(info.path, info.size, info.mtime_ns or 0)
+
+
+def _below(system: Any, folder: str) -> Iterator[File]:
+    if is_local(system):
+        for path in _walk(folder):
+            status = os.stat(path)
+            yield File(path, status.st_size, status.st_mtime_ns)
+        return
+    infos = system.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
+    yield from (_file(info) for info in infos if info.type == fs.FileType.File)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """The regular files below a folder of this machine. Links are followed last, and no place is gone to twice."""
+    seen: set[str] = set()
+    links = [folder]
+    for start in links:
+        real = os.path.realpath(start)
+        if real not in seen and os.path.isfile(real):
+            seen.add(real)
+            yield start
+        for parent, folders, names in os.walk(start) if real not in seen else ():
+            here = os.path.realpath(parent)
+            seen.add(here)
+            links += [path for name in folders + names if os.path.islink(path := os.path.join(parent, name))]
+            folders[:] = [name for name in folders if os.path.join(here, name) not in seen]
+            for name in names:
+                path, place = os.path.join(parent, name), os.path.join(here, name)
+                if os.path.isfile(path) and not os.path.islink(path) and place not in seen:
+                    seen.add(place)
+                    yield path
+
+
+def is_hidden(name: str) -> bool:
+    """Whether Spark and Hive keep their own records in a file: `_SUCCESS`, `.part-0.crc`."""
+    return any(part[0] == "." or (part[0] == "_" and "=" not in part) for part in name.split("/"))
+
+
+def pair(base: str, files: Iterable[File], target: str) -> tuple[dict[str, File], list[str]]:
+    """From the outputs to their inputs: the names below the folder `base`, with the ending `.parquet`.
+
+    Returns:
+        The pairs, and the paths of the files that are left out because they are of another kind.
 
     Raises:
-        ValueError: it is not what its ending says.
+        ValueError: two files have one output.
     """
-    with named(file.path):
-        if file.path.endswith(".parquet"):
-            # With what is read beforehand (`pre_buffer`), and with a dataset's own reading ahead, memory grows.
-            parquet = pq.ParquetFile(file.path, filesystem=system, pre_buffer=False)
-            return parquet.schema_arrow, parquet.metadata.num_rows, parquet.iter_batches(BATCH)
-        names = _open_csv(system, file.path, {}).schema.names
-        reader = _open_csv(system, file.path, dict.fromkeys(names, pa.string()))
-        return reader.schema, 0, iter(reader)
+    pairs: dict[str, File] = {}
+    others = []
+    for file in files:
+        name = os.path.relpath(file.path, base)
+        if is_hidden(name):
+            continue
+        if not KIND.search(name):
+            others.append(file.path)
+            continue
+        output = f"{target}/{KIND.sub('', name)}.parquet"
+        if output in pairs:
+            raise ValueError(f"two inputs of one output: {pairs[output].path} and {file.path} (rename one)")
+        pairs[output] = file
+    return pairs, others
 
 
-def _open_csv(system: Any, path: str, types: dict[str, pa.DataType]) -> csv.CSVStreamingReader:
-    return csv.open_csv(
-        system.open_input_stream(path, compression="detect"),
-        csv.ReadOptions(block_size=BLOCK),
-        convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""]),
-    )
+def check_apart(systems: tuple[Any, Any], source: str, target: str, pairs: dict[str, File]) -> None:
+    """Raises ValueError where an output would be an input, now or in a rerun."""
+
+    def real(system: Any, path: str) -> str:
+        return os.path.realpath(path) if is_local(system) else path
+
+    if systems[0].type_name != systems[1].type_name:
+        return
+    inputs = {real(systems[0], file.path) for file in pairs.values()}
+    folder = systems[0].get_file_info(source).type == fs.FileType.Directory
+    inside = folder and f"{real(systems[1], target)}/".startswith(f"{real(systems[0], source)}/")
+    fits = re.compile(_as_regex(source) + "(?:/.*)?", re.DOTALL) if WILDCARD.search(source) else None
+    for output in pairs:
+        if inside or real(systems[1], output) in inputs or (fits and not folder and fits.fullmatch(output)):
+            raise ValueError(f"the output is in the input: {target} (a rerun would score it; give another --save)")
 
 
-def read_ahead(
-    file: File, rows: int, batches: Iterator[pa.RecordBatch], progress: Callable[[int], Any]
-) -> Iterator[pa.RecordBatch]:
-    """The batches, of which a thread reads the next. `progress` is told of bytes, the file's size all in all."""
-    left = file.size
-    with named(file.path), ThreadPoolExecutor(1) as thread:
-        pending = thread.submit(next, batches, None)
-        while (batch := pending.result()) is not None:
-            pending = thread.submit(next, batches, None)
-            yield batch
-            done = min(left, file.size * len(batch) // rows if rows else batch.nbytes)
-            left -= done
-            progress(done)
-    progress(left)
+def split(metadata: Any, file: File, output: str, mark: dict[bytes, bytes]) -> list[Task]:
+    """A Parquet file's tasks: of a large one several, each into a file of its own (`NAME-00000-of-00004.parquet`).
 
-
-@contextlib.contextmanager
-def named(path: str) -> Iterator[None]:
-    """Names the file in what pyarrow says is wrong with it."""
-    try:
-        yield
-    except pa.ArrowException as error:
-        raise ValueError(f"cannot read: {path}: {error}") from None
-
-
-def write_parquet(system: Any, path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Writes a Parquet file under a temporary name, which it loses when all is written.
-
-    A thread writes a batch while the next is made. Floating-point columns go without a dictionary: their values are
-    seldom the same, and looking takes longer than all the rest.
+    They depend on the file alone, so that a rerun has the same.
     """
-    folder, name = os.path.split(path)
-    temporary = f"{folder}/.{name}.partial"
-    system.create_dir(folder, recursive=True)
-    others = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    try:
-        with (
-            pq.ParquetWriter(temporary, schema, filesystem=system, use_dictionary=others) as writer,
-            ThreadPoolExecutor(1) as thread,
-        ):
-            pending: deque[Future[None]] = deque()
-            for batch in batches:
-                pending.append(thread.submit(writer.write_batch, batch))
-                if len(pending) > 2:
-                    pending.popleft().result()
-            for write in pending:
-                write.result()
-        if isinstance(system, fs.LocalFileSystem):
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-        system.move(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            system.delete_file(temporary)
-        raise
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    parts = round(file.size / PART)
+    if parts < 2 or len(groups) < 2:
+        return [Task(file.path, output, file.size, mark)]
+    total, before, starts = sum(group.total_byte_size for group in groups), 0, {}
+    for i, group in enumerate(groups):
+        starts.setdefault(before * parts // total, i)
+        before += group.total_byte_size
+    bounds = [*starts.values(), len(groups)]
+    count = len(starts)
+    tasks, row = [], 0
+    for part, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        name = f"{output.removesuffix('.parquet')}-{part:05}-of-{count:05}.parquet"
+        tasks.append(Task(file.path, name, file.size // count, mark, range(start, end), row))
+        row += sum(group.num_rows for group in groups[start:end])
+    return tasks
+
+
+def before_split(output: str) -> str:
+    """The output that a file's would be if it were not split, or the same."""
+    return SPLIT.sub(".parquet", output)
+
+
+def mark_of(file: File, settings: Any) -> dict[bytes, bytes]:
+    """What says that an output is a file's, as it was, scored with these settings."""
+    text = json.dumps([file.size, file.modified, settings])
+    return {KEY: hashlib.sha256(text.encode()).hexdigest().encode()}
+
+
+def zip_code(folder: str) -> str:
+    """Packs what a task needs of this project into a file in a folder, which Python imports from. Returns its path."""
+    path = os.path.join(folder, "score.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for package, inside in ((model_import_export.__path__[0], "model_import_export/"), (HERE, "")):
+            for name in sorted(os.listdir(package)):
+                if name.endswith(".py"):
+                    archive.write(os.path.join(package, name), inside + name)
+    return path

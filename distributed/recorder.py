@@ -5,8 +5,7 @@ import math
 from typing import Any
 
 import model_producer
-from model_import_export import model_file, training
-from model_import_export import ModelError
+from model_import_export import ModelError, model_file, training
 from model_import_export.graph_mode import tf
 from model_import_export.training import NAME
 

@@ -1,74 +1,121 @@
-"""The function that scores rows with a model: the same alone and on each executor of a Spark cluster."""
+"""The function that scores a file with a model: the same alone and on each executor of a Spark cluster."""
 
 import dataclasses
 import functools
-import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+import columns
+import graph_runtime
+import tables
+from files import Task, is_local, is_parquet, locate
+from model_import_export import ModelError, digests, model_file, rows, tensors
+from model_import_export.command_line import one_line
+from model_import_export.graph_mode import make_callable, session_config, tf
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-
-from model_import_export import command_line, graph_check, model_file, rows, tensors
-from model_import_export.graph_mode import make_callable, session_config, tf
 
 SHOWN = 10  # bad rows that are named
 
 
-class Options(NamedTuple):
-    """What is scored, and with what."""
+class Model(NamedTuple):
+    """A model that was admitted: a frozen graph's file or a SavedModel's folder, and what its files were then."""
 
-    model: str  # a frozen graph, or a SavedModel's folder
+    path: str
+    digests: tuple[tuple[str, str], ...]  # the files' names below the folder, and their SHA-256
+
+
+class Options(NamedTuple):
+    """With what is scored, and how."""
+
+    model: Model
+    names: tensors.Names
+    feed: tuple[tuple[str, str], ...]
     columns: tuple[str, ...]
     prediction: str  # the column to add
     on_error: str  # `fail` or `null`
-    input_name: str | None = None
-    output_name: str | None = None
-    tag: str = "serve"
-    signature: str = "serving_default"
-    feed: tuple[tuple[str, str], ...] = ()
-    allow_op: tuple[str, ...] = ()
-    trust: bool = False
+
+
+class Job(NamedTuple):
+    """What all tasks have in common."""
+
+    options: Options
+    rows: str  # where the input files are: a path of this machine, or a URI
+    save: str  # where the outputs go, likewise
+    text: tables.Text
 
 
 @dataclasses.dataclass
-class BadRows:
-    """The rows of a file without a prediction: how many, and the numbers of the first, from 1."""
+class Outcome:
+    """What became of a task."""
 
-    count: int = 0
-    first: list[int] = dataclasses.field(default_factory=list)
+    task: Task
+    rows: int = 0
+    bad: int = 0  # rows without a prediction
+    first_bad: list[int] = dataclasses.field(default_factory=list)  # numbers of the first of them, from 1
+    columns: tuple[str, ...] = ()
+    error: str = ""
 
-    def add(self, numbers: np.ndarray) -> None:
-        self.count += len(numbers)
-        self.first += numbers[: SHOWN - len(self.first)].tolist()
+
+def admit(path: str, checked: str, allow: list[str], trust: bool) -> Model:
+    """Makes sure that TensorFlow may have a model: its digests are in the list, or it is judged here, or trusted.
+
+    The digests go to whoever loads it: a worker or an executor compares them, and judges nothing.
+
+    Raises:
+        ModelError: there is none, or it is refused.
+    """
+    model_file.require_graph(path)
+    model = Model(path, _digests(path))
+    if not trust and not {digest for _, digest in model.digests} <= digests.listed(checked):
+        from model_import_export import graph_check
+
+        graph_check.judge(path, allow=allow)
+        _compare(model)
+    return model
+
+
+def _digests(path: str) -> tuple[tuple[str, str], ...]:
+    files = digests.files_of(path)
+    return tuple((os.path.relpath(file, path), digests.digest(file)) for file in files)
+
+
+def _compare(model: Model) -> None:
+    if _digests(model.path) != model.digests:
+        raise ModelError(f"changed since it was checked: {model.path} (run this again)")
 
 
 class Scorer:
     """A model in a session of this process."""
 
     def __init__(self, options: Options) -> None:
-        """Checks and loads the model. Raises ModelError or ValueError where it is refused or takes no such rows."""
-        self.options = options
-        session, ends = _load(options)
-        source, output = ends.find_input(options.input_name), ends.find_output(options.output_name)
+        """Loads an admitted model. Raises ModelError or ValueError where it is another, or takes no such rows."""
+        self.options, names = options, options.names
+        session, ends = _load(options.model, names)
+        source, self.output = ends.find_input(names.input), ends.find_output(names.wanted[0])
         self.placeholder = tensors.placeholder_of(source)
-        self.dtype, self.output = rows.numpy_type(self.placeholder.dtype), output.name
+        self.dtype = rows.numpy_type(self.placeholder.dtype)
         if self.dtype.kind != "f":
             raise ValueError(f"not a model of floating-point numbers: {source.name} takes {self.placeholder.dtype}")
         self.width, dims = rows.row_size(self.placeholder), self.placeholder.shape
         self.row = [1] if dims is None else [abs(dim) for dim in dims]
         if dims is not None and dims[:1] != (-1,):
-            raise ValueError(f"not one result per row: {output.name} (a model to score with has a row in, a row out)")
-        self.batch = rows.batch_rows(self.placeholder, tensors.shape_of(output), None, False)
-        names, self.others = [source.name], []
+            raise ValueError(
+                f"not one result per row: {self.output.name} (a model to score with has a row in, a row out)"
+            )
+        self.batch = rows.batch_rows(self.placeholder, tensors.shape_of(self.output), None, False)
+        fed, self.others = [source.name], []
         for name, text in options.feed:
             tensor = ends.find_input(name)
-            names.append(tensor.name)
+            fed.append(tensor.name)
             self.others.append(rows.make_feed(tensors.placeholder_of(tensor), text, f"--feed {name}"))
-        self.call = make_callable(session, names, [output.name])
+        self.call = make_callable(session, fed, [self.output.name])
         probe = self.run(np.zeros([1, self.width], self.dtype))
         self.result_width = probe.shape[1]
+        if probe.dtype.kind not in "fiub":
+            raise ValueError(f"not a model of numbers: {self.output.name} is {self.output.dtype.name}")
         number = pa.from_numpy_dtype(probe.dtype)
         self.field = pa.field(options.prediction, number if self.result_width == 1 else pa.list_(number))
 
@@ -77,109 +124,70 @@ class Scorer:
         results = []
         for i in range(0, len(x), self.batch):
             part = x[i : i + self.batch]
-            try:
+            with tensors.explaining([self.output]):
                 (result,) = self.call(part.reshape(len(part) * self.row[0], *self.row[1:]), *self.others)
-            except tf.errors.OpError as error:
-                raise ValueError(f"cannot calculate: {command_line.one_line(error)}") from None
             if result.shape[:1] != (len(part),):
-                shape = list(result.shape)
-                raise ValueError(f"not one result per row: {self.output} has the shape {shape} for {len(part)} rows")
+                raise ValueError(
+                    f"not one result per row: {self.output.name} has the shape {list(result.shape)} "
+                    f"for {len(part)} rows"
+                )
             results.append(result.reshape(len(part), -1))
         return results[0] if len(results) == 1 else np.concatenate(results)
 
-    def schema(self, schema: pa.Schema, file: str) -> pa.Schema:
-        """The columns of a file and the prediction. Raises ValueError: one is missing, or there already."""
+    def schema(self, schema: pa.Schema, file: str, mark: dict[bytes, bytes]) -> pa.Schema:
+        """A file's columns and the prediction. Raises ValueError: one is missing, there twice, or there already."""
+        names = schema.names
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two columns {twice}: {file} (name each once)")
         for name in self.options.columns:
-            if name not in schema.names:
-                present = ", ".join(schema.names)
+            if f"/{name}=" in file and name not in names:
+                raise ValueError(f"no column {name}: {file} (it is in a folder's name, which is not read)")
+            if name not in names:
                 raise ValueError(
-                    f"no column {name}: {file} (it has: {present}; --column names the one with the numbers)"
+                    f"no column {name}: {file} (it has: {', '.join(names)}; --column names the one with the numbers)"
                 )
-        if self.options.prediction in schema.names:
+        if self.options.prediction in names:
             raise ValueError(
                 f"a column {self.options.prediction} is there already: {file} (--prediction names another)"
             )
-        return schema.append(self.field)
+        kinds = [schema.field(name).type for name in self.options.columns]
+        if len(kinds) != self.width and not (len(kinds) == 1 and columns.is_list(kinds[0])):
+            raise ValueError(
+                f"wrong number of columns: {len(kinds)} given, the placeholder {self.placeholder.name} "
+                f"takes {self.width} (repeat --column, or name one that holds lists)"
+            )
+        return schema.append(self.field).with_metadata({**(schema.metadata or {}), **mark})
 
-    def score(self, batches: Iterator[pa.RecordBatch], file: str, bad: BadRows) -> Iterator[pa.RecordBatch]:
+    def score(self, batches: Iterator[pa.RecordBatch], outcome: Outcome) -> Iterator[pa.RecordBatch]:
         """Adds the prediction to each batch of a file; null for a bad row, unless the options have it fail.
 
         Args:
-            bad: is told of the bad rows.
+            outcome: its task says which file; it is told of the bad rows.
 
         Raises:
             ValueError: it names the file, and the row where it is one's.
         """
-        before = 0
-        for batch in batches:
+        file, before = outcome.task.path, outcome.task.first_row
+        most = max(1, tables.BATCH_BYTES // (8 * (self.width + self.result_width)))
+        for batch in (whole.slice(i, most) for whole in batches for i in range(0, len(whole), most)):
+            given = [batch.column(name) for name in self.options.columns]
             try:
-                x, good = self._numbers(batch)
+                x, good = columns.read_rows(given, self.width, self.dtype)
             except ValueError as error:
                 raise ValueError(f"{error}: {file}") from None
             if not good.all():
-                first = int(np.argmin(good))
+                bad = np.flatnonzero(~good)
                 if self.options.on_error == "fail":
-                    shown = ", ".join(_shown(batch.column(name)[first]) for name in self.options.columns)
+                    fault = next(filter(None, (columns.fault(c[bad[0]], self.width, self.dtype) for c in given)))
                     raise ValueError(
-                        f"not a number: {shown} in row {before + first + 1} of {file} "
+                        f"{fault} in row {before + bad[0] + 1} of {file} "
                         "(--on-error null goes on without a prediction for it)"
                     )
-                bad.add(np.flatnonzero(~good) + before + 1)
+                outcome.bad += len(bad)
+                outcome.first_bad += (bad[: SHOWN - len(outcome.first_bad)] + before + 1).tolist()
             yield batch.append_column(self.field, self._predictions(x, good))
             before += len(batch)
-
-    def _numbers(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-        """The rows, shape `[n, width]`, and which of them are good."""
-        columns = [batch.column(name) for name in self.options.columns]
-        is_list = len(columns) == 1 and isinstance(columns[0], (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray))
-        if is_list:
-            (lists,) = columns
-            good = pc.fill_null(pc.equal(pc.list_value_length(lists), self.width), False).to_numpy(zero_copy_only=False)
-            x, valid = np.zeros([len(lists), self.width], self.dtype), good.copy()
-            numbers, fine = self._column(pc.list_flatten(lists.filter(pa.array(good))))
-            x[good] = numbers.reshape(-1, self.width)
-            valid[good] = fine.reshape(-1, self.width).all(axis=1)
-            return x, valid
-        if len(columns) != self.width:
-            raise ValueError(
-                f"wrong number of columns: {len(columns)} given, the placeholder {self.placeholder.name} "
-                f"takes {self.width} (repeat --column, or name one that holds lists)"
-            )
-        pairs = [self._column(column) for column in columns]
-        if len(pairs) == 1:
-            return pairs[0][0].reshape(-1, 1), pairs[0][1]
-        return np.stack([numbers for numbers, _ in pairs], 1), np.all([good for _, good in pairs], axis=0)
-
-    def _column(self, column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """A column's numbers in the placeholder's type, and which of them are some: no text, no null, no NaN, in range.
-
-        Whole numbers and text are rounded to the nearest.
-        """
-        wanted = pa.from_numpy_dtype(self.dtype)
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            try:
-                numbers = column.cast(wanted)
-            except pa.ArrowInvalid:  # some are none, or out of range, or begin with a plus
-                return self._texts(column.to_pylist())
-        elif any(test(column.type) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
-            numbers = column if column.type == wanted else column.cast(wanted, safe=False)
-        elif pa.types.is_null(column.type):
-            numbers = column.cast(wanted)
-        else:
-            raise ValueError(f"not numbers: a column of type {column.type}")
-        values = pc.fill_null(numbers, math.nan).to_numpy(zero_copy_only=False)
-        good = ~np.isnan(values)
-        if column.type == pa.float64() and wanted == pa.float32():
-            good &= np.isfinite(values) | ~pc.fill_null(pc.is_finite(column), False).to_numpy(zero_copy_only=False)
-        return values, good
-
-    def _texts(self, texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
-        parts = [text if text and rows.NUMBER.fullmatch(text) else "nan" for text in texts]
-        values = rows.round_numbers(parts, self.placeholder.dtype)
-        written = np.array(["f" in part.lower() for part in parts])
-        return values, np.isfinite(values) | (np.isinf(values) & written)
 
     def _predictions(self, x: np.ndarray, good: np.ndarray) -> pa.Array:
         everything = good.all()
@@ -196,34 +204,56 @@ class Scorer:
         return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=mask)
 
 
+def _load(model: Model, names: tensors.Names) -> tuple[Any, tensors.Ends]:
+    graph_runtime.load(saved_model=os.path.isdir(model.path))
+    _compare(model)
+    session = tf.Session(graph=tf.Graph(), config=session_config())
+    with session.graph.as_default(), model_file.explaining(model.path, names.tag):
+        if os.path.isdir(model.path):
+            tags = names.tag.split(",")
+            meta_graph = tf.saved_model.loader.load(session, tags, model.path, clear_devices=True)
+            return session, tensors.keys_of(session.graph, meta_graph, names.signature)
+        tf.import_graph_def(model_file.read_frozen_graph(model.path), name="")
+        return session, tensors.ends_of(session.graph)
+
+
 @functools.cache
 def load_scorer(options: Options) -> Scorer:
     """The scorer of a process, which is loaded once."""
     return Scorer(options)
 
 
-def score_shipped(options: Options, model: str, file: str, batches: Iterator[pa.RecordBatch]) -> Any:
-    """What an executor of Spark does with the rows of a file. The model came with the job."""
-    from pyspark import SparkFiles
+def score_task(job: Job, task: Task, progress: Callable[[int], Any] = lambda _: None) -> Outcome:
+    """Scores a file, or a run of a file's row groups, into one file, whole or not at all.
 
-    return load_scorer(options._replace(model=SparkFiles.get(model))).score(batches, file, BadRows())
+    Args:
+        progress: is told of the bytes that are done, all in all the task's size.
+    """
+    outcome = Outcome(task)
+    try:
+        scorer = load_scorer(job.options)
+        (source, _), (target, _) = locate(job.rows), locate(job.save)
+        if is_parquet(task.path):
+            found = tables.read_parquet(source, task.path, task.groups)
+        else:
+            found = tables.read_csv(source, task.path, job.text)
+        outcome.columns = tuple(f"{field.name} {field.type}" for field in found.schema)
+        schema = scorer.schema(found.schema, task.path, task.mark)
+        batches, done = found.batches, 0
+        if task.spare or not is_local(source):
+            batches = tables.ahead(batches)
+        scored = scorer.score(batches, outcome)
+        if task.spare:
+            scored = tables.ahead(scored)
 
+        def tell(batch: pa.RecordBatch) -> None:
+            nonlocal done
+            more = task.size * len(batch) // found.count if found.count else batch.nbytes
+            done += (more := min(task.size - done, more))
+            progress(more)
 
-def _load(options: Options) -> tuple[Any, tensors.Ends]:
-    """Judges the model, unless it is trusted, and loads it into a session."""
-    kind = model_file.require_graph(options.model)
-    if not options.trust:
-        graph_check.judge(options.model, allow=options.allow_op)
-    session = tf.Session(graph=tf.Graph(), config=session_config())
-    with session.graph.as_default(), model_file.explaining(options.model, options.tag):
-        if kind == model_file.FROZEN_GRAPH:
-            tf.import_graph_def(model_file.read_frozen_graph(options.model), name="")
-            return session, tensors.ends_of(session.graph)
-        tags = options.tag.split(",")
-        meta_graph = tf.saved_model.loader.load(session, tags, options.model, clear_devices=True)
-        return session, tensors.keys_of(session.graph, meta_graph, options.signature)
-
-
-def _shown(value: pa.Scalar) -> str:
-    text = str(value.as_py()) if value.is_valid else "null"
-    return text if len(text) < 80 else f"{text[:77]}..."
+        outcome.rows = tables.write_parquet(target, task.output, schema, scored, tell)
+        progress(task.size - done)
+    except Exception as error:
+        outcome.error = one_line(error)
+    return outcome

@@ -21,14 +21,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cluster import JOBS, Cluster, read_cluster, say_done, start_server, wait_until_done, watch
 from model_import_export import command_line, training
 from model_import_export.digests import write_whole
 from model_import_export.graph_mode import tf
 from recorder import Recorder
 from shares import find_columns, read_share, what_is_wrong
+
+from tqdm import tqdm
 
 RECOVER_EVERY = 100  # steps
 

@@ -1,0 +1,38 @@
+"""Imports of TensorFlow what runs a graph in a session: a third of what `import tensorflow` takes, and as many bytes.
+
+The package imports Keras, TFLite's converter, TPUs and data services with its first line. Without that line the modules
+below are the same ones, and so are their numbers.
+"""
+
+import importlib.util
+import sys
+import types
+
+from model_import_export.graph_mode import quiet_log, tf
+
+
+def load(saved_model: bool) -> None:
+    """Gives `tf` what running a frozen graph or SavedModel takes, unless TensorFlow is imported already."""
+    if "tensorflow" in sys.modules:
+        return
+    package = types.ModuleType("tensorflow")
+    package.__spec__ = importlib.util.find_spec("tensorflow")
+    if package.__spec__ is None:
+        raise ModuleNotFoundError(name="tensorflow")
+    package.__path__ = package.__spec__.submodule_search_locations
+    sys.modules["tensorflow"] = package
+    with quiet_log():
+        from tensorflow.core.framework.graph_pb2 import GraphDef
+        from tensorflow.core.protobuf.config_pb2 import ConfigProto
+        from tensorflow.python.client.session import Session
+        from tensorflow.python.framework import errors
+        from tensorflow.python.framework.importer import import_graph_def
+        from tensorflow.python.framework.ops import Graph, disable_eager_execution
+
+        if saved_model:
+            from tensorflow.python.saved_model import loader
+
+            tf.saved_model = types.SimpleNamespace(loader=loader)
+    disable_eager_execution()
+    tf.GraphDef, tf.ConfigProto, tf.Graph, tf.Session = GraphDef, ConfigProto, Graph, Session
+    tf.errors, tf.import_graph_def = errors, import_graph_def

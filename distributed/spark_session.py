@@ -1,0 +1,63 @@
+"""Starts Spark for work that Java only schedules, and without a word of its own on the terminal."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+from files import HERE
+from model_import_export.command_line import one_line
+
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+
+LIGHT = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+SETTINGS = {
+    "spark.ui.showConsoleProgress": "false",
+    "spark.python.unix.domain.socket.enabled": "true",  # TCP delays each task by 80 ms
+    "spark.driver.extraJavaOptions": LIGHT,
+    "spark.executor.extraJavaOptions": LIGHT,
+}
+
+
+def start(master: str, settings: Sequence[tuple[str, str]]) -> SparkContext:
+    """Connects to a master. Raises ValueError where there is none.
+
+    Java's output is thrown away, where Spark's own configuration does not say what becomes of it.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    ours = not {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()
+    if ours:
+        os.environ["SPARK_CONF_DIR"] = os.path.join(HERE, "spark_conf")
+    conf = SparkConf().setMaster(master).setAppName("score").setAll(SETTINGS.items()).setAll(settings)
+    with _without_standard_error() if ours else contextlib.nullcontext(), explaining(master):
+        return SparkContext(conf=conf)
+
+
+@contextlib.contextmanager
+def explaining(master: str) -> Iterator[None]:
+    """Raises ValueError for what Spark raises where there is no such master, or it has given up."""
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        raise ValueError(f"no Spark: {master}: {words(error)} (is its master running, is a JDK here?)") from None
+
+
+@contextlib.contextmanager
+def _without_standard_error() -> Iterator[None]:
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def words(error: Exception) -> str:
+    """Java's words in an error that holds the traces of both languages."""
+    java = re.search(r"\w+(?:Exception|Error): [^\n]+", str(error))
+    return java[0] if java else one_line(error)
