@@ -1,4 +1,4 @@
-"""The files by which the recipes meet, and who makes them."""
+"""The files that recipes exchange, and the command that makes each of them."""
 
 import argparse
 import os
@@ -11,11 +11,14 @@ FROZEN = "results/frozen_model.pb"
 KERAS = "results/keras_model.h5"
 REGRESSION_CHECKPOINT = "saved_model"
 REGRESSION = "frozen_graphs/frozen_linear_regression.pb"
+CNN, IMAGES = "frozen_graphs/cnn.pb", "results/images.npy"
 MADE_BY = {
     CHECKPOINT: "python cookbook/checkpoint_save.py",
     FROZEN: "python cookbook/freezemodel_save.py",
     REGRESSION_CHECKPOINT: "python model_producer.py",
     REGRESSION: "./freeze_graph_linear_regression.sh",
+    CNN: "make models",
+    IMAGES: "make models",
     "results/frozensavedmodel": "python cookbook/savedmodel_from_frozen.py",
     "results/simplesavedmodel": "python cookbook/savedmodel_from_source.py",
     "results/tfckptmodel": "python cookbook/savedmodel_from_checkpoint.py",
@@ -25,10 +28,10 @@ MADE_BY = {
 
 
 def need(path: str) -> str:
-    """Returns a path to a file, a folder or a checkpoint's prefix.
+    """Returns the path of a file or folder, or a checkpoint's prefix.
 
     Raises:
-        ValueError: there is nothing; it says which recipe makes it.
+        ValueError: nothing is there; the message says which command makes it.
     """
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
         prefix = next((known for known in MADE_BY if path.startswith(known)), None)
@@ -37,7 +40,7 @@ def need(path: str) -> str:
 
 
 def size_of(path: str) -> int:
-    """The bytes of a file, of all files in a folder, or of a checkpoint's `.meta`, `.index` and `.data`."""
+    """The size in bytes of a file, of all files in a folder, or of a checkpoint's `.meta`, `.index` and `.data`."""
     if os.path.isfile(path):
         return os.path.getsize(path)
     files = Path(path).rglob("*") if os.path.isdir(path) else Path(path).parent.glob(f"{Path(path).name}.[mid]*[!n]")
@@ -50,13 +53,15 @@ def add_checked(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags for a recipe that reads a model which may be somebody else's."""
+    """Adds the flags of a recipe that reads a model which may come from somebody else."""
     add_checked(parser)
-    parser.add_argument("--trust", action="store_true", help="take a model that is not checked: one you made yourself")
+    parser.add_argument(
+        "--trust", action="store_true", help="take a model that is not in the list: one you made yourself"
+    )
 
 
 def need_checked(path: str, flags: argparse.Namespace) -> str:
-    """Returns a path to a frozen graph or SavedModel that is in the list, or trusted. Raises ValueError."""
+    """Returns the path of a frozen graph or SavedModel that is in the list or trusted. Raises ValueError."""
     need(path)
     if not flags.trust:
         digests.require_checked(path, flags.checked)
@@ -64,5 +69,5 @@ def need_checked(path: str, flags: argparse.Namespace) -> str:
 
 
 def admit(path: str, checked: str) -> None:
-    """Has the gate judge what a recipe wrote, lists it, and says so."""
+    """Has the gate judge and list the model that a recipe wrote, and prints the last line of its verdict."""
     print(graph_check.admit(path, checked)[-1])

@@ -1,4 +1,4 @@
-"""What recipes need of a checkpoint before TensorFlow may have it: a graph that was checked, variables that fit."""
+"""Reads checkpoints for the recipes: the graph after the gate has judged it, variables once they are known to fit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,18 +7,18 @@ from model_import_export import graph_check, model_file, tensors
 from model_import_export.graph_mode import tf
 from model_import_export.graph_rules import operation_name
 
-# What the training of the classifier takes besides.
+# Operations that the training of the classifier needs in addition.
 TRAINING = "ApplyAdagrad ReluGrad StatelessRandomGetKeyCounter StatelessRandomUniformV2".split()
 
 
 def read_meta_graph(prefix: str, outputs: Sequence[str] = (), trust: bool = False) -> Any:
-    """Reads a `.meta`: the graph, its Saver and collections. The gate judges it first, unless it is trusted.
+    """Reads a `.meta`: the graph, its Saver and its collections. The gate judges it first, unless it is trusted.
 
     Args:
-        outputs: the nodes or tensors that will be asked for; none are those of the collection `y_calc`.
+        outputs: the nodes or tensors that will be calculated (default: those in the collection `y_calc`).
 
     Raises:
-        ModelError: it is no MetaGraphDef, or is refused.
+        ModelError: it is not a MetaGraphDef, or the gate refuses it.
     """
     if not trust:
         graph_check.judge(prefix, tensors.Names(outputs=outputs), TRAINING)
@@ -26,20 +26,20 @@ def read_meta_graph(prefix: str, outputs: Sequence[str] = (), trust: bool = Fals
 
 
 def find_prefix(path: str) -> str:
-    """The prefix of the newest complete checkpoint in a folder; of a prefix itself."""
+    """The prefix of the newest complete checkpoint in a folder, or the prefix itself if `path` is one."""
     return model_file.newest_complete(path)
 
 
 def check_variables(prefix: str, variables: Mapping[str, Any]) -> None:
-    """Compares variables with what a checkpoint has under their names, before any is restored.
+    """Compares variables with the checkpoint's entries of the same names, before anything is restored.
 
-    TensorFlow itself sets a resource variable to a value of another shape in silence.
+    TensorFlow itself silently restores a resource variable to a value of another shape.
 
     Args:
-        variables: from the names in the checkpoint to the `tf.Variable`s.
+        variables: the `tf.Variable`s by their names in the checkpoint.
 
     Raises:
-        ValueError: a name is not in the checkpoint, or dtype or shape differ; it says what is there.
+        ValueError: the checkpoint lacks a name, or a dtype or shape differs; the message shows both.
     """
     reader = tf.train.load_checkpoint(prefix)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
@@ -54,21 +54,22 @@ def check_variables(prefix: str, variables: Mapping[str, Any]) -> None:
 
 
 def restore(session: Any, prefix: str, variables: Mapping[str, Any]) -> None:
-    """Restores variables under these names, after `check_variables`."""
+    """Checks variables with `check_variables`, then restores them from these names."""
     check_variables(prefix, variables)
     tf.train.Saver(dict(variables)).restore(session, prefix)
 
 
 def values(prefix: str) -> dict[str, Any]:
-    """All tensors of a checkpoint by name, as arrays."""
+    """All tensors of a checkpoint as arrays, by name."""
     reader = tf.train.load_checkpoint(prefix)
     return {name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())}
 
 
 def without_training(meta_graph: Any, outputs: list[str]) -> Any:
-    """The part of a MetaGraphDef that leads to these operations, with the variables in it and their initializers.
+    """The part of a MetaGraphDef that these operations need, with its variables and their initializers.
 
-    It has no SaverDef, so `import_meta_graph` makes a Saver over those variables. Other collections are left out.
+    Other collections are dropped. So is the SaverDef, which makes `import_meta_graph` create a Saver over the variables
+    that are left.
     """
     from tensorflow.core.framework import variable_pb2
 

@@ -1,9 +1,9 @@
-"""Restores two models into one session: the obvious way, which mixes them up, and the one that keeps them apart.
+"""Restores two models into one session, first the obvious way, which mixes them up, then each under its own scope.
 
     python cookbook/checkpoint_multiple_models.py
 
 Reads   results/graph.ckpt (checkpoint_save.py)
-Writes  results/opposite.ckpt.*, the same classifier with its last layer negated, which says the opposite
+Writes  results/opposite.ckpt.*, the same classifier with its last layer negated, so that it predicts the opposite
 """
 
 import argparse
@@ -17,7 +17,7 @@ from model_import_export.graph_mode import tf
 
 
 def save_opposite(meta_graph: Any, prefix: str, opposite: str) -> None:
-    """Makes the second model: of the same architecture and names, with other values."""
+    """Makes the second model, with the same architecture and names but other values."""
     with tf.Graph().as_default(), tf.Session() as session:
         saver = tf.train.import_meta_graph(meta_graph, clear_devices=True)
         saver.restore(session, prefix)
@@ -27,8 +27,8 @@ def save_opposite(meta_graph: Any, prefix: str, opposite: str) -> None:
 
 
 def import_both(meta_graph: Any, prefixes: list[str]) -> list[Any]:
-    """The obvious way. The second import's operations get other names (`hidden/kernel_1`), but its Saver's still lead
-    to the first model: restoring with it overwrites the first one's variables and leaves its own uninitialized."""
+    """The obvious way. The second import's operations are renamed (`hidden/kernel_1`), but its Saver still refers to
+    the first model: it overwrites the first model's variables and leaves the second's uninitialized."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         for prefix in prefixes:
             tf.train.import_meta_graph(meta_graph, clear_devices=True).restore(session, prefix)
@@ -45,7 +45,7 @@ def import_both(meta_graph: Any, prefixes: list[str]) -> list[Any]:
 
 
 def build_both(prefixes: list[str]) -> list[Any]:
-    """Each model under a variable scope of its own, restored with a Saver over the variables of that scope."""
+    """Builds each model under its own variable scope and restores it with a Saver over that scope's variables."""
     with tf.Graph().as_default(), tf.Session() as session:
         models = []
         for number, prefix in enumerate(prefixes):
@@ -59,8 +59,10 @@ def build_both(prefixes: list[str]) -> list[Any]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
-    parser.add_argument("--save", metavar="PREFIX", default="results/opposite.ckpt", help="to write")
+    parser.add_argument(
+        "--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="checkpoint prefix or folder"
+    )
+    parser.add_argument("--save", metavar="PREFIX", default="results/opposite.ckpt", help="second checkpoint, to write")
     return parser.parse_args()
 
 
@@ -72,7 +74,7 @@ def main() -> None:
     prefixes = [prefix, flags.save]
     for way, answers in (
         ("imported one after the other", import_both(meta_graph, prefixes)),
-        ("each under its scope", build_both(prefixes)),
+        ("each under its own scope", build_both(prefixes)),
     ):
         print(f"{way}:")
         for path, answer in zip(prefixes, answers, strict=True):

@@ -1,42 +1,42 @@
 """The classifier that most recipes save and load: do ten numbers add up to 47.5 or more?
 
-A hidden layer with dropout and an output layer, trained with Adagrad on sums it draws itself. Everything random follows
-from the step's number, the batch as well as dropout's mask: so a training that is interrupted and resumed goes the way
-of an unbroken one, bit for bit. A `tf.Session`'s own random numbers would start anew with each session.
+It has a hidden layer with dropout and an output layer, and Adagrad trains it on numbers that it draws itself. The batch
+and the dropout mask depend only on the number of the step, so a training that is interrupted and resumed equals an
+uninterrupted one bit for bit. The random numbers of a `tf.Session` would start over in each session.
 """
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from model_import_export.graph_mode import tf
+
+import numpy as np
 
 INPUT, OUTPUT = "Placeholder/inputs_placeholder", "Accuracy/predictions"
 INPUTS, HIDDEN, THRESHOLD = 10, 16, 47.5
 BATCH, DROPOUT, LEARNING_RATE, SEED = 128, 0.05, 0.2, 47
-# Ten numbers that add up to 45, and ten that add up to 50.
+# The first ten numbers add up to 45, the other ten to 50.
 EXAMPLES = np.array([range(10), [5] * 10], np.float32)
 
 
 class Classifier(NamedTuple):
-    """The tensors of a classifier; `labels`, `step` and `loss` are None in one for inference."""
+    """The tensors of a classifier. In one for inference, `labels`, `step` and `loss` are None."""
 
     inputs: Any  # placeholder, float32 [?, 10]
     predictions: Any  # bool [?, 1]
     labels: Any = None  # placeholder, bool [?, 1]
-    step: Any = None  # int64, how many steps are done
+    step: Any = None  # int64, the number of steps done
     loss: Any = None  # float32 scalar
 
 
 def build_graph(training: bool, hidden: int = HIDDEN, use_resource: bool = False) -> Classifier:
-    """Builds the classifier in the default graph; for training also labels, a second way with dropout, and the loss.
+    """Builds the classifier in the default graph; for training also the labels, a branch with dropout, and the loss.
 
-    Leaves the placeholders in the collection `inputs` and the predictions in `y_calc`, for those who import the graph.
+    Whoever imports the graph finds the placeholders in the collection `inputs` and the predictions in `y_calc`.
     """
     with tf.name_scope("Placeholder"):
         inputs = tf.placeholder(tf.float32, [None, INPUTS], name="inputs_placeholder")
         labels = tf.placeholder(tf.bool, [None, 1], name="labels_placeholder") if training else None
-    # Centred, so that the first layer need not learn the offset.
+    # Centred, so that the first layer does not have to learn the offset.
     layer = tf.nn.relu(dense("hidden", inputs - THRESHOLD / INPUTS, hidden, use_resource))
     logits = dense("output", layer, 1, use_resource)
     with tf.name_scope("Accuracy"):
@@ -56,9 +56,9 @@ def build_graph(training: bool, hidden: int = HIDDEN, use_resource: bool = False
 
 
 def dense(name: str, x: Any, units: int, use_resource: bool) -> Any:
-    """A layer: float32 `[?, n]` to `[?, units]`, with the variables `NAME/kernel` and `NAME/bias`, made or found."""
+    """A layer from float32 `[?, n]` to `[?, units]`; creates or reuses the variables `NAME/kernel` and `NAME/bias`."""
     with tf.variable_scope(name, use_resource=use_resource, reuse=tf.AUTO_REUSE):
-        # Drawn here, so that no random operation stands in the graph; within the bounds of Glorot and Bengio (2010).
+        # Drawn in numpy, so that the graph has no random operation; the bounds are those of Glorot and Bengio (2010).
         bound = np.sqrt(6 / (int(x.shape[1]) + units))
         drawn = np.random.default_rng(SEED).uniform(-bound, bound, [x.shape[1], units]).astype(np.float32)
         kernel = tf.get_variable("kernel", initializer=drawn)
@@ -67,18 +67,18 @@ def dense(name: str, x: Any, units: int, use_resource: bool) -> Any:
 
 
 def build_training(classifier: Classifier) -> Any:
-    """Adds the optimizer. Returns the operation that takes a step; the collection `train_op` has it too."""
+    """Adds the optimizer. Returns the operation that takes a step, which is also in the collection `train_op`."""
     return tf.train.AdagradOptimizer(LEARNING_RATE).minimize(classifier.loss, classifier.step)
 
 
 def draw_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the batch of a step: float32 `[128, 10]` from 0 to 9.5, and whether each row adds up, bool `[128, 1]`."""
+    """Draws the batch of a step: rows of float32 `[128, 10]` from 0 to 9.5, and their labels, bool `[128, 1]`."""
     x = np.random.default_rng([SEED, step]).uniform(0, 2 * THRESHOLD / INPUTS, [BATCH, INPUTS]).astype(np.float32)
     return x, x.sum(axis=1, keepdims=True) >= THRESHOLD
 
 
 def train(session: Any, train_op: Any, inputs: Any, labels: Any, steps: range) -> None:
-    """Takes these steps, each on its own batch."""
+    """Runs these training steps, each on its own batch."""
     for step in steps:
         x, y = draw_batch(step)
         session.run(train_op, {inputs: x, labels: y})

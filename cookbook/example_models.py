@@ -1,11 +1,11 @@
-"""Makes three models as their users do, to be frozen by model_freeze.py: of TensorFlow 1.x and of Keras 3.
+"""Trains three models in the usual ways of TensorFlow 1.x and Keras 3, for model_freeze.py to freeze.
 
     python cookbook/example_models.py
 
-Writes  results/mlp/                  a Saver's checkpoint: do two numbers have the same sign?
-        results/flowers/              a SavedModel by Keras's model.export(): four measures, three kinds
-        results/cnn.keras             a Keras file: in which quarter of a 28x28 image is the bright square?
-        results/images.npy            four such images
+Writes  results/mlp/         a Saver's checkpoint: do two numbers have the same sign?
+        results/flowers/     a SavedModel from Keras's model.export(): which of three kinds are four measures?
+        results/cnn.keras    a Keras file: in which quarter of a 28x28 image is the bright square?
+        results/images.npy   four such images
 """
 
 import argparse
@@ -13,16 +13,16 @@ import os
 import subprocess
 import sys
 
-import numpy as np
-
 from model_import_export import command_line
 from model_import_export.graph_mode import import_tensorflow, tf
+
+import numpy as np
 
 SEED = 47
 
 
 def make_mlp(folder: str) -> None:
-    """Trains a network with dropout in a graph of TensorFlow 1.x: `x` [?, 2] to the probability `y` [?, 1]."""
+    """Trains a network with dropout in a graph of TensorFlow 1.x, from `x` [?, 2] to the probability `y` [?, 1]."""
     random = np.random.default_rng(SEED)
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(SEED)
@@ -45,7 +45,7 @@ def make_mlp(folder: str) -> None:
 
 
 def make_flowers(folder: str) -> None:
-    """Trains a network on three clouds of points: [?, 4] to the probabilities of three kinds."""
+    """Trains a network on three clouds of points, from [?, 4] to the probabilities of three kinds."""
     import keras
 
     keras.utils.set_random_seed(SEED)
@@ -61,7 +61,7 @@ def make_flowers(folder: str) -> None:
 
 
 def make_cnn(file: str, images: str) -> None:
-    """Trains a convolutional network: images [?, 28, 28, 1] to the probabilities of four quarters."""
+    """Trains a convolutional network, from images [?, 28, 28, 1] to the probabilities of the four quarters."""
     import keras
 
     keras.utils.set_random_seed(SEED)
@@ -102,7 +102,7 @@ def main() -> None:
         make_flowers("results/flowers")
         make_cnn("results/cnn.keras", "results/images.npy")
         return
-    # Keras needs TensorFlow's behaviour of version 2, which the graph mode of 1.x switches off in a whole process.
+    # Keras needs the behaviour of TensorFlow 2, which graph mode switches off for a whole process.
     subprocess.run([sys.executable, __file__, "--only", "keras"], check=True)
     make_mlp("results/mlp")
     print("results/mlp results/flowers results/cnn.keras results/images.npy")

@@ -1,12 +1,13 @@
-"""Freezes a Keras model (.h5 or .keras) into a GraphDef with names of one's choice, in inference form.
+"""Freezes a Keras model (.h5 or .keras) for inference, with chosen names for its inputs and outputs.
 
     python cookbook/freezemodel_from_keras.py
 
-Reads   results/keras_model.h5; without --model it is made first, a small network with two outputs, and its .keras twin
-Writes  results/frozen_keras_model.pb, and its digest into frozen_graphs/SHA256SUMS
+Reads   results/keras_model.h5. Without --model it first trains that file, a small network with two outputs, and saves
+        the same network as results/keras_model.keras
+Writes  results/frozen_keras_model.pb, and its digest to frozen_graphs/SHA256SUMS
 
-Keras 3 has no `get_session` and no `set_learning_phase`: the model becomes a `tf.function` that calls it with
-`training=False`, so that Dropout passes everything on and BatchNormalization uses what it has learnt.
+Keras 3 has no `get_session` and no `set_learning_phase`. Instead, a `tf.function` calls the model with
+`training=False`, so that Dropout does nothing and BatchNormalization uses the learned mean and variance.
 """
 
 import argparse
@@ -17,17 +18,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import artefacts
 from keras_network import Scale, make_model
 from model_import_export import command_line, model_file
 from model_import_export.digests import write_whole
 from model_import_export.graph_mode import import_tensorflow
 
+import numpy as np
+
 
 def load_model(path: str, custom: list[str]) -> Any:
-    """Loads a Keras model; `custom` are the classes that it needs besides Keras's own, as `module:Class`."""
+    """Loads a Keras model. `custom` lists the classes that it needs in addition to Keras's own, as `module:Class`."""
     import keras
 
     classes = {"Scale": Scale()}
@@ -37,16 +38,16 @@ def load_model(path: str, custom: list[str]) -> Any:
         try:
             classes[name] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"no such class: {text} ({error}; give MODULE:CLASS)") from None
+            raise ValueError(f"no such class: {text} ({error}; expected MODULE:CLASS)") from None
     try:
-        # A .keras file with a Lambda layer holds Python code: safe mode refuses it.
+        # A .keras file with a Lambda layer contains Python code, which safe mode refuses.
         return keras.models.load_model(path, custom_objects=classes, compile=False, safe_mode=True)
     except Exception as error:
         raise ValueError(f"cannot load: {path}: {command_line.one_line(error)}") from error
 
 
 def freeze(model: Any) -> Any:
-    """Returns the GraphDef: placeholders `input0`, `input1`, ..., outputs `output0`, `output1`, ..."""
+    """Returns a GraphDef with placeholders `input0`, `input1`, ... and outputs `output0`, `output1`, ..."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -58,18 +59,20 @@ def freeze(model: Any) -> Any:
         return [tf.identity(output, f"output{i}") for i, output in enumerate(tf.nest.flatten(outputs))]
 
     graph = convert_variables_to_constants_v2(infer.get_concrete_function()).graph
-    # Without the function's own results, which come behind the outputs and are all called `Identity`.
+    # Drops the function's own results, which follow the outputs and are all called `Identity`.
     outputs = [operation.name for operation in graph.get_operations() if re.fullmatch(r"output\d+", operation.name)]
     return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--model", metavar="FILE", help=f".h5 or .keras (default: {artefacts.KERAS}, made first)")
+    parser.add_argument("--model", metavar="FILE", help=f".h5 or .keras file (default: train {artefacts.KERAS})")
     parser.add_argument(
-        "--custom", metavar="MODULE:CLASS", action="append", default=[], help="a class that the model needs; repeatable"
+        "--custom", metavar="MODULE:CLASS", action="append", default=[], help="class that the model needs; repeatable"
     )
-    parser.add_argument("--save", metavar="FILE", type=Path, default="results/frozen_keras_model.pb", help="to write")
+    parser.add_argument(
+        "--save", metavar="FILE", type=Path, default="results/frozen_keras_model.pb", help="frozen graph to write"
+    )
     artefacts.add_checked(parser)
     return parser.parse_args()
 
@@ -86,7 +89,7 @@ def main() -> None:
     graph_def = freeze(model)
     left = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "ReadVariableOp")]
     if left:
-        raise ValueError(f"not frozen: {left[0]} of {path} is still a variable")
+        raise ValueError(f"not frozen: {left[0]} in {path} is still a variable")
     write_whole(flags.save, graph_def.SerializeToString(deterministic=True))
 
     random = np.random.default_rng(0)
@@ -102,7 +105,7 @@ def main() -> None:
     print(f"{flags.save}: {len(written.node)} nodes, {flags.save.stat().st_size} bytes")
     for i, (result, prediction) in enumerate(zip(results, expected, strict=True)):
         if not np.allclose(result, prediction, rtol=1e-6, atol=1e-6 * np.abs(prediction).max()):
-            raise ValueError(f"not Keras's own prediction: output{i} of {flags.save}")
+            raise ValueError(f"not equal to Keras's own prediction: output{i} of {flags.save}")
         print(f"output{i} {result.dtype} {list(result.shape)} equals Keras's own prediction to 1e-6")
     artefacts.admit(str(flags.save), flags.checked)
 

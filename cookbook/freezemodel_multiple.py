@@ -1,4 +1,4 @@
-"""Runs several frozen models in one process: in one graph under prefixes, chained, and each in a graph of its own.
+"""Runs several frozen models in one process: chained in one graph under prefixes, and each in its own graph.
 
     python cookbook/freezemodel_multiple.py
 
@@ -9,16 +9,16 @@ Reads frozen_graphs/frozen_linear_regression.pb (freeze_graph_linear_regression.
 import argparse
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import artefacts
 import classifier
 from model_import_export import command_line, model_file, rows, tensors
 from model_import_export.graph_mode import tf
 
+import numpy as np
+
 
 class Frozen(NamedTuple):
-    """A frozen graph, and the nodes to feed and to fetch."""
+    """A frozen graph, and the nodes to feed and fetch."""
 
     graph_def: Any
     input: str
@@ -26,16 +26,16 @@ class Frozen(NamedTuple):
 
     @classmethod
     def read(cls, path: str, source: str, target: str) -> "Frozen":
-        """Reads it. Raises ModelError or OSError."""
+        """Reads the graph from a file. Raises ModelError or OSError."""
         return cls(model_file.read_frozen_graph(path), source, target)
 
 
 def run_in_one_graph(line: Frozen, sums: Frozen, x: np.ndarray) -> list[np.ndarray]:
-    """Both under prefixes, and the line's output into the classifier: one session, one `run` for all."""
+    """Imports both under prefixes, feeds the line's output to the classifier, and fetches all results in one `run`."""
     with tf.Graph().as_default() as graph:
         (y,) = tf.import_graph_def(line.graph_def, name="line", return_elements=[f"{line.output}:0"])
         tf.import_graph_def(sums.graph_def, name="sums")
-        # `input_map` puts a tensor in the place of a placeholder, which must be of the placeholder's dtype.
+        # `input_map` replaces a placeholder by a tensor, which must have the placeholder's dtype.
         (chained,) = tf.import_graph_def(
             sums.graph_def, {f"{sums.input}:0": tf.cast(y, tf.float32)}, [f"{sums.output}:0"], name="chained"
         )
@@ -45,7 +45,7 @@ def run_in_one_graph(line: Frozen, sums: Frozen, x: np.ndarray) -> list[np.ndarr
 
 
 def run_apart(model: Frozen, x: np.ndarray) -> np.ndarray:
-    """A graph and a session of its own: no prefix, no shared names, and it can be closed without the others."""
+    """Runs a model in its own graph and session: no prefix, no shared names, and it can be closed alone."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(model.graph_def, name="")
         with tf.Session(graph=graph) as session:
@@ -56,7 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
     parser.add_argument("--line", metavar="FILE", default=artefacts.REGRESSION, help="the frozen regression")
     parser.add_argument("--sums", metavar="FILE", default=artefacts.FROZEN, help="the frozen classifier")
-    parser.add_argument("--x", metavar="LIST", default="5,5,5,5,5,5,5,5,5,5", help="ten comma-separated numbers")
+    parser.add_argument(
+        "--x", metavar="LIST", default="5,5,5,5,5,5,5,5,5,5", help="ten comma-separated numbers for both models"
+    )
     artefacts.add_trust(parser)
     return parser.parse_args()
 
@@ -74,8 +76,8 @@ def main() -> None:
     for name, results in zip(("the line", "the classifier", "the classifier of the line"), together, strict=True):
         print(f"{name}: {results.tolist()}")
     if not all(map(np.array_equal, together, apart)):
-        raise ValueError(f"not the same results in graphs of their own: {flags.line}, {flags.sums}")
-    print("each in a graph of its own: the same")
+        raise ValueError(f"not the same results in separate graphs: {flags.line}, {flags.sums}")
+    print("each in its own graph: the same results")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""Freezes the classifier: its variables become constants, and what does not lead to the output is left out.
+"""Freezes the classifier: variables become constants, and operations that the output does not need are dropped.
 
     python cookbook/freezemodel_save.py
 
 Reads   results/graph.ckpt (checkpoint_save.py)
-Writes  results/frozen_model.pb, and its digest into frozen_graphs/SHA256SUMS
+Writes  results/frozen_model.pb, and its digest to frozen_graphs/SHA256SUMS
 """
 
 import argparse
 from pathlib import Path
-
-import numpy as np
 
 import artefacts
 import checkpoint
@@ -18,12 +16,18 @@ from model_import_export import command_line, model_file, tensors
 from model_import_export.digests import write_whole
 from model_import_export.graph_mode import tf
 
+import numpy as np
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
-    parser.add_argument("--output", metavar="NODE", default=classifier.OUTPUT, help="what is wanted of the graph")
-    parser.add_argument("--save", metavar="FILE", type=Path, default=artefacts.FROZEN, help="to write")
+    parser.add_argument(
+        "--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="checkpoint prefix or folder"
+    )
+    parser.add_argument(
+        "--output", metavar="NODE", default=classifier.OUTPUT, help="operation to keep, with all that it needs"
+    )
+    parser.add_argument("--save", metavar="FILE", type=Path, default=artefacts.FROZEN, help="frozen graph to write")
     artefacts.add_trust(parser)
     return parser.parse_args()
 
@@ -37,10 +41,10 @@ def main() -> None:
         names = [operation.name for operation in graph.get_operations()]
         if flags.output not in names:
             nearest = command_line.nearest(flags.output, names)
-            raise ValueError(f"no such node: {flags.output} in {prefix}.meta (the nearest: {', '.join(nearest)})")
+            raise ValueError(f"no such node: {flags.output} in {prefix}.meta (nearest: {', '.join(nearest)})")
         saver.restore(session, prefix)
         frozen = tf.graph_util.convert_variables_to_constants(session, meta_graph.graph_def, [flags.output])
-        # The same numbers into all placeholders that the output depends on, here and in the frozen graph.
+        # Feeds the same numbers to every placeholder that the output depends on, here and in the frozen graph.
         feed = {}
         for node in frozen.node:
             if node.op == "Placeholder":
@@ -58,7 +62,7 @@ def main() -> None:
         tf.import_graph_def(written, name="")
         results = session.run(f"{flags.output}:0", feed)
     if not np.array_equal(results, expected):
-        raise ValueError(f"not the results of {prefix}: {flags.save}")
+        raise ValueError(f"not equal to the results of {prefix}: {flags.save}")
     print(f"{flags.output} gives {results.tolist()}, as the checkpoint does")
     artefacts.admit(str(flags.save), flags.checked)
 

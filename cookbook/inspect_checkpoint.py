@@ -1,4 +1,4 @@
-"""Prints the tensors of a checkpoint: names, dtypes, shapes, values. No graph and no .meta is needed.
+"""Prints the tensors of a checkpoint: names, dtypes, shapes and values. It needs neither graph nor .meta.
 
     python cookbook/inspect_checkpoint.py
 
@@ -9,19 +9,21 @@ import argparse
 import os
 from pathlib import Path
 
-import numpy as np
-
 import artefacts
 import checkpoint
 from model_import_export import command_line
 
+import numpy as np
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
+    parser.add_argument(
+        "--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="checkpoint prefix or folder"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--tensor", metavar="NAME", help="print the values of this one")
-    which.add_argument("--all", action="store_true", help="print the values of all")
+    which.add_argument("--tensor", metavar="NAME", help="print only this tensor, with its values")
+    which.add_argument("--all", action="store_true", help="print the values of all tensors")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Prints what a .meta holds: operations, variables, collections, signatures; and writes its graph as text.
+"""Prints the operations, variables, collections and signatures of a .meta file, and writes its graph as text.
 
     python cookbook/inspect_model.py
 
@@ -19,16 +19,22 @@ from model_import_export.graph_mode import tf
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--model", metavar="FILE.meta", default=f"{artefacts.CHECKPOINT}.meta", help="a MetaGraphDef")
-    parser.add_argument("--save", metavar="FILE", type=Path, default="results/train.pbtxt", help="to write")
-    parser.add_argument("--all", action="store_true", help="print every operation, not only how many of each type")
+    parser.add_argument(
+        "--model", metavar="FILE.meta", default=f"{artefacts.CHECKPOINT}.meta", help="MetaGraphDef to inspect"
+    )
+    parser.add_argument(
+        "--save", metavar="FILE", type=Path, default="results/train.pbtxt", help="graph as text, to write"
+    )
+    parser.add_argument("--all", action="store_true", help="print every operation instead of counting types")
     artefacts.add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    meta_graph = checkpoint.read_meta_graph(artefacts.need(flags.model).removesuffix(".meta"), trust=flags.trust)
+    if not artefacts.need(flags.model).endswith(".meta"):
+        raise ValueError(f"not a .meta file: {flags.model} (a Saver writes one with each checkpoint)")
+    meta_graph = checkpoint.read_meta_graph(flags.model.removesuffix(".meta"), trust=flags.trust)
     write_whole(flags.save, str(meta_graph.graph_def))
     with tf.Graph().as_default() as graph:
         tf.train.import_meta_graph(meta_graph)
@@ -51,7 +57,7 @@ def main() -> None:
 
     written = model_file.parse(tf.GraphDef(), flags.save.read_bytes(), str(flags.save))
     if written != meta_graph.graph_def:
-        raise ValueError(f"not the graph of {flags.model}: {flags.save}")
+        raise ValueError(f"not equal to the graph of {flags.model}: {flags.save}")
     print(f"{flags.save} is the same graph")
 
 

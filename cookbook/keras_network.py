@@ -1,4 +1,4 @@
-"""A small Keras network to freeze: Dropout, BatchNormalization, a layer of its own, two outputs."""
+"""A small Keras network to freeze. It has Dropout, BatchNormalization, a custom layer and two outputs."""
 
 import os
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def Scale() -> type:  # noqa: N802  (it returns the class of that name)
-    """The class of a layer that Keras does not have: it multiplies by a number. Imports Keras."""
+    """Returns the class of a custom layer, which multiplies by a number. Imports Keras."""
     import keras
 
     class Scale(keras.layers.Layer):
@@ -27,7 +27,7 @@ def Scale() -> type:  # noqa: N802  (it returns the class of that name)
 
 
 def make_model(paths: list[str]) -> None:
-    """Trains the network for a moment, float32 `[?, 10]` to the sum `[?, 1]` and squares `[?, 10]`, and saves it."""
+    """Trains the network briefly, from float32 `[?, 10]` to the sum `[?, 1]` and squares `[?, 10]`, and saves it."""
     import keras
 
     keras.utils.set_random_seed(47)

@@ -1,4 +1,4 @@
-"""What recipes share about SavedModels: a folder written whole or not at all, one read with its checks."""
+"""What the recipes share about SavedModels: writing a folder whole or not at all, loading it, and running it."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ from model_import_export.graph_mode import tf
 
 @contextlib.contextmanager
 def new_folder(path: str | Path) -> Iterator[str]:
-    """Yields a folder to write a SavedModel into, which takes the place of `path` when all has gone well.
+    """Yields a folder to write a SavedModel to, which replaces `path` if no exception is raised.
 
     Raises:
-        ValueError: what stands at `path` is no SavedModel; it is left alone.
+        ValueError: `path` exists and is not a SavedModel; it is left alone.
     """
     path = Path(path)
     if path.exists() and not any((path / name).exists() for name in model_file.SAVED_MODEL_FILES):
@@ -36,7 +36,7 @@ def new_folder(path: str | Path) -> Iterator[str]:
 
 
 def load(session: Any, folder: str, tags: Sequence[str]) -> Any:
-    """Loads the MetaGraphDef of these tags into a session's graph, and returns it. Raises ModelError."""
+    """Loads the MetaGraphDef with these tags into a session's graph and returns it. Raises ModelError."""
     with session.graph.as_default(), model_file.explaining(folder, ",".join(tags)):
         return tf.saved_model.loader.load(session, tags, folder)
 
@@ -45,8 +45,8 @@ def calculate(session: Any, meta_graph: Any, signature: str, feed: Mapping[str, 
     """Feeds and fetches by the keys of a signature.
 
     Raises:
-        ModelError: there is no such signature.
-        ValueError: it has no such key, or one was not fed.
+        ModelError: the model has no such signature.
+        ValueError: the keys are not those of its inputs.
     """
     ends = tensors.keys_of(session.graph, meta_graph, signature)
     if set(feed) != set(ends.inputs):

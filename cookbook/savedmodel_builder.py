@@ -1,9 +1,12 @@
-"""Builds SavedModels with all that they can hold: several graphs by tags, signatures of three kinds, an asset.
+"""Builds SavedModels with everything they can hold: several graphs with tags, three kinds of signatures, an asset.
 
     python cookbook/savedmodel_builder.py
 
-Writes results/vocabulary.txt, exp_model/1 (saved_model.pb, the table of words initialized by legacy_init_op) and
-exp_model/2 (saved_model.pbtxt, by main_op). The model is y = x / 2 + 2; it calls a y of 3 or more "high".
+Writes  results/vocabulary.txt
+        exp_model/1   binary (saved_model.pb), its table of words initialized by legacy_init_op
+        exp_model/2   text (saved_model.pbtxt), its table initialized by main_op
+
+The model is y = x / 2 + 2. It classifies a y of 3 or more as "high", any other as "low".
 """
 
 import argparse
@@ -11,30 +14,30 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import artefacts
 import savedmodel
 from model_import_export import command_line, model_file
 from model_import_export.digests import write_whole
 from model_import_export.graph_mode import tf
 
+import numpy as np
+
 VOCABULARY, WORDS = "results/vocabulary.txt", ("low", "high")
 
 
 def build_graph(vocabulary: str, training: bool) -> dict[str, Any]:
-    """Builds the model in the default graph. Returns its signatures by name."""
+    """Builds the model in the default graph. Returns its signatures by name; a training graph has none."""
     x = tf.placeholder(tf.float32, [None, 1], name="input")
     a, b = (tf.get_variable(name, initializer=tf.constant(value)) for name, value in (("a", 0.5), ("b", 2.0)))
     y = tf.add(a * x, b, name="output")
     if training:
         tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(y**2))
         return {}
-    # Regress and classify take serialized tf.Examples, as TensorFlow Serving's calls of these names do.
+    # Regress and classify take serialized tf.Examples, like TensorFlow Serving's methods of the same names.
     examples = tf.placeholder(tf.string, [None], name="examples")
     parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
     regressed = a * parsed["x"] + b
-    # The file becomes an asset: it is copied into the SavedModel, and its path is fed when that is loaded.
+    # The file becomes an asset: the builder copies it into the SavedModel, and the loader feeds its path.
     lines = tf.lookup.TextFileIndex
     initializer = tf.lookup.TextFileInitializer(vocabulary, tf.int64, lines.LINE_NUMBER, tf.string, lines.WHOLE_LINE)
     table = tf.lookup.StaticHashTable(initializer, "?")
@@ -48,7 +51,7 @@ def build_graph(vocabulary: str, training: bool) -> dict[str, Any]:
 
 
 def build(folder: str, vocabulary: str, as_text: bool, init: str) -> None:
-    """Three MetaGraphDefs: the first is saved with the variables, the others share them under the same names."""
+    """Writes three MetaGraphDefs. The first is saved with the variables, and the others share them by name."""
     builder = tf.saved_model.builder.SavedModelBuilder(folder)
     for tags in (["serve"], ["train"], ["serve", "gpu"]):
         with tf.Graph().as_default(), tf.Session() as session:
@@ -72,7 +75,7 @@ def example(x: float) -> bytes:
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--save", metavar="DIR", default="exp_model", help="to write versions 1 and 2 in")
+    parser.add_argument("--save", metavar="DIR", default="exp_model", help="folder for versions 1 and 2, to write")
     artefacts.add_checked(parser)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Turns a checkpoint into a SavedModel that has what leads to the outputs, and no training.
+"""Turns a checkpoint into a SavedModel that has only what the outputs need, so no training operations.
 
     python cookbook/savedmodel_from_checkpoint.py
     python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \\
@@ -11,8 +11,6 @@ Writes  results/tfckptmodel
 import argparse
 from typing import Any
 
-import numpy as np
-
 import artefacts
 import checkpoint
 import classifier
@@ -21,26 +19,30 @@ from model_import_export import command_line
 from model_import_export.graph_mode import tf
 from model_import_export.graph_rules import operation_name
 
+import numpy as np
+
 
 def check_nodes(meta_graph: Any, tensors: list[str], prefix: str) -> list[str]:
-    """The nodes of these tensors. Raises ValueError where the graph has no such node; it names the nearest."""
+    """Returns the nodes of these tensors. Raises ValueError for one that the graph lacks; it names the nearest."""
     nodes = [operation_name(name) for name in tensors]
     present = [node.name for node in meta_graph.graph_def.node]
     for name in nodes:
         if name not in present:
             nearest = ", ".join(command_line.nearest(name, present))
-            raise ValueError(f"no such node: {name} in {prefix}.meta (the nearest: {nearest})")
+            raise ValueError(f"no such node: {name} in {prefix}.meta (nearest: {nearest})")
     return nodes
 
 
 def find_tensors(graph: Any, names: dict[str, str]) -> dict[str, Any]:
-    """The tensors of a signature, from key to tensor."""
+    """Returns the tensors of a signature by key."""
     return {key: graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for key, name in names.items()}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="or its folder")
+    parser.add_argument(
+        "--checkpoint", metavar="PREFIX", default=artefacts.CHECKPOINT, help="checkpoint prefix or folder"
+    )
     for flag, key in (("--input", "inputs_1"), ("--output", "output1")):
         default = f"{key}={classifier.INPUT if flag == '--input' else classifier.OUTPUT}"
         parser.add_argument(
@@ -48,9 +50,9 @@ def parse_arguments() -> argparse.Namespace:
             metavar="KEY=NODE",
             action="append",
             type=command_line.name_and_value,
-            help=f"of the signature; repeatable (default: {default})",
+            help=f"{flag[2:]} of the signature; repeatable (default: {default})",
         )
-    parser.add_argument("--save", metavar="DIR", default="results/tfckptmodel", help="to write")
+    parser.add_argument("--save", metavar="DIR", default="results/tfckptmodel", help="SavedModel folder to write")
     parser.add_argument("--whole", action="store_true", help="keep the training operations")
     artefacts.add_trust(parser)
     return parser.parse_args()
@@ -66,8 +68,8 @@ def main() -> None:
     if not flags.whole:
         meta_graph = checkpoint.without_training(meta_graph, nodes)
     with tf.Graph().as_default() as graph, tf.Session() as session:
-        # The saver covers what the checkpoint has, and is given to the builder too: its own would cover all variables
-        # of the graph, and stop at a slot of the optimizer that the checkpoint left out and nothing has initialized.
+        # The builder is given the saver that restored the variables. Its own would cover every variable of the graph,
+        # and fail on an optimizer slot that is not in the checkpoint and that nothing has initialized.
         saver = tf.train.import_meta_graph(meta_graph, clear_devices=True)
         inputs, outputs = find_tensors(graph, sources), find_tensors(graph, targets)
         saver.restore(session, prefix)
@@ -78,7 +80,7 @@ def main() -> None:
                 session, ["serve"], {"serving_default": signature}, saver=saver, strip_default_attrs=True
             )
             builder.save()
-        # A row of 0 to 9 fits both models here; another model is fed what its placeholders take.
+        # A row of 0 to 9 fits both models here; for any other model it is resized to its placeholders.
         feed = {}
         for key, tensor in inputs.items():
             dims = [dim or (10 if i else 1) for i, dim in enumerate(tensor.shape.as_list())]
@@ -93,8 +95,8 @@ def main() -> None:
         results = savedmodel.calculate(session, meta_graph, "serving_default", feed)
     for key, value in results.items():
         if not np.array_equal(value, expected[key]):
-            raise ValueError(f"not the results of {prefix}: {key} of {flags.save}")
-        print(f"{key} = {value.tolist()}, as the checkpoint gives")
+            raise ValueError(f"not equal to the results of {prefix}: {key} of {flags.save}")
+        print(f"{key} = {value.tolist()}, as from the checkpoint")
     artefacts.admit(flags.save, flags.checked)
 
 

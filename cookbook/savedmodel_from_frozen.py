@@ -1,14 +1,12 @@
-"""Turns a frozen graph into a SavedModel, for a server that takes nothing else.
+"""Turns a frozen graph into a SavedModel, for servers that take nothing else.
 
     python cookbook/savedmodel_from_frozen.py
 
 Reads   results/frozen_model.pb (freezemodel_save.py)
-Writes  results/frozensavedmodel, whose `variables` is empty: the weights are constants in saved_model.pb
+Writes  results/frozensavedmodel, whose folder `variables` is empty: the weights are constants in saved_model.pb
 """
 
 import argparse
-
-import numpy as np
 
 import artefacts
 import classifier
@@ -16,13 +14,19 @@ import savedmodel
 from model_import_export import command_line, model_file, tensors
 from model_import_export.graph_mode import tf
 
+import numpy as np
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--model", metavar="FILE", default=artefacts.FROZEN, help="a GraphDef without variables")
-    parser.add_argument("--input", metavar="NODE", default=classifier.INPUT, help="its placeholder")
-    parser.add_argument("--output", metavar="NODE", default=classifier.OUTPUT, help="what to calculate")
-    parser.add_argument("--save", metavar="DIR", default="results/frozensavedmodel", help="to write")
+    parser.add_argument("--model", metavar="FILE", default=artefacts.FROZEN, help="frozen graph to convert")
+    parser.add_argument(
+        "--input", metavar="NODE", default=classifier.INPUT, help="placeholder that becomes the signature's input"
+    )
+    parser.add_argument(
+        "--output", metavar="NODE", default=classifier.OUTPUT, help="operation that becomes the signature's output"
+    )
+    parser.add_argument("--save", metavar="DIR", default="results/frozensavedmodel", help="SavedModel folder to write")
     artefacts.add_trust(parser)
     return parser.parse_args()
 
@@ -49,8 +53,8 @@ def main() -> None:
         meta_graph = savedmodel.load(session, flags.save, ["serve"])
         results = savedmodel.calculate(session, meta_graph, "serving_default", {"inputs": x})["outputs"]
     if not np.array_equal(results, expected):
-        raise ValueError(f"not the results of {flags.model}: {flags.save}")
-    print(f"on {results.shape[0]} rows the results of {flags.model}")
+        raise ValueError(f"not equal to the results of {flags.model}: {flags.save}")
+    print(f"{results.shape[0]} rows give the same results as {flags.model}")
     artefacts.admit(flags.save, flags.checked)
 
 

@@ -1,4 +1,4 @@
-"""Saves a model as a SavedModel right where it is built: y = x / 2 + 2, the field's smallest example.
+"""Saves a model as a SavedModel in the program that builds it. The model is y = x / 2 + 2.
 
     python cookbook/savedmodel_from_source.py
 
@@ -7,17 +7,17 @@ Writes exports/half_plus_two/1
 
 import argparse
 
-import numpy as np
-
 import artefacts
 import savedmodel
 from model_import_export import command_line
 from model_import_export.graph_mode import tf
 
+import numpy as np
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--save", metavar="DIR", default="exports/half_plus_two/1", help="to write")
+    parser.add_argument("--save", metavar="DIR", default="exports/half_plus_two/1", help="SavedModel folder to write")
     artefacts.add_checked(parser)
     return parser.parse_args()
 
@@ -42,7 +42,7 @@ def main() -> None:
         meta_graph = savedmodel.load(session, flags.save, ["serve"])
         results = savedmodel.calculate(session, meta_graph, "serving_default", {"x": numbers})
     if not np.array_equal(results["y"], expected):
-        raise ValueError(f"not the results of the source: {flags.save}")
+        raise ValueError(f"not equal to the results of the source: {flags.save}")
     print(f"x = {numbers.tolist()} gives y = {results['y'].tolist()}, as the source does")
     artefacts.admit(flags.save, flags.checked)
 

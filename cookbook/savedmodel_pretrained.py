@@ -1,4 +1,4 @@
-"""Loads any SavedModel by tags and signature, feeds it and prints the outputs.
+"""Loads any SavedModel by tags and signature, feeds it, and prints its outputs.
 
     python cookbook/savedmodel_pretrained.py
     python cookbook/savedmodel_pretrained.py --model pretrainedresnet/1 --feed input=image.npy --trust
@@ -9,19 +9,19 @@ Reads results/tfckptmodel (savedmodel_from_checkpoint.py).
 import argparse
 from typing import Any
 
-import numpy as np
-
 import artefacts
 import savedmodel
 from model_import_export import command_line, rows, tensors
 from model_import_export.graph_mode import tf
 
+import numpy as np
+
 
 def make_feed(key: str, info: Any, texts: dict[str, str]) -> np.ndarray:
-    """The array for a key of the signature: from values, from a .npy file, or ones where nothing is given.
+    """Returns the array for a key of the signature: from values, from a .npy file, or ones if neither is given.
 
     Raises:
-        ValueError: it does not fit the dtype or the shape that the signature says.
+        ValueError: it does not fit the dtype or shape in the signature.
     """
     known = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
     dims = tuple(dim.size for dim in info.tensor_shape.dim) if known else None
@@ -34,16 +34,16 @@ def make_feed(key: str, info: Any, texts: dict[str, str]) -> np.ndarray:
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--model", metavar="DIR", default="results/tfckptmodel", help="a SavedModel's folder")
-    parser.add_argument("--tag", metavar="NAMES", default="serve", help="comma-separated")
-    parser.add_argument("--signature", metavar="NAME", default="serving_default", help="which to use")
+    parser.add_argument("--model", metavar="DIR", default="results/tfckptmodel", help="SavedModel folder to load")
+    parser.add_argument("--tag", metavar="NAMES", default="serve", help="comma-separated tags of the graph to load")
+    parser.add_argument("--signature", metavar="NAME", default="serving_default", help="signature to call")
     parser.add_argument(
         "--feed",
         metavar="KEY=VALUES",
         action="append",
         default=[],
         type=command_line.name_and_value,
-        help="values, or a .npy file; ones for a key that is not given; repeatable",
+        help="values or .npy file for an input (default: ones); repeatable",
     )
     artefacts.add_trust(parser)
     return parser.parse_args()
