@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 import measure
 from model_import_export import command_line, model_file, tensors
 from model_import_export.graph_mode import make_callable, session_config, tf
+
+import numpy as np
 
 CALLS = 2_000
 SAVED_MODEL = "results/cnn_savedmodel"

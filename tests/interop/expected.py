@@ -5,10 +5,10 @@ Keys are MODEL/x and MODEL/y; MODEL is a frozen graph or the folder of a SavedMo
 
 import os
 
-import numpy as np
-
 from model_import_export import command_line, model_file
 from model_import_export.graph_mode import tf
+
+import numpy as np
 
 MODELS = {
     "frozen_graphs/frozen_linear_regression.pb": ("inputs/x_sample", "linear_regression/add"),
