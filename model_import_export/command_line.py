@@ -14,7 +14,9 @@ from model_import_export import __version__
 
 LONGEST_ERROR = 1000  # characters
 # What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
-QUOTES = re.compile(r"Graph execution error:(?:.*\nNode: '[^']*'\n|\s*)|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL)
+QUOTES = re.compile(
+    r"Graph execution error:(?:.*\nNode: '[^']*'\n|\s*)|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL
+)
 
 # What a program leaves behind when Ctrl-C ends it, as the line then says.
 leaves: list[Callable[[], str]] = []
@@ -121,8 +123,8 @@ def one_line(error: object) -> str:
     """The text of an error or warning, on one line that a terminal shows as it is."""
     if isinstance(error, ModuleNotFoundError):
         listed = os.path.join(os.path.dirname(sys.argv[0]), "requirements.txt")
-        install = f", pip install -r {listed}" if os.path.exists(listed) else ""
-        text = f"no Python package: {error.name} (make venv, source .venv/bin/activate{install})"
+        install = f"; or pip install -r {listed}" if os.path.exists(listed) else ""
+        text = f"no Python package: {error.name} (run make venv, then source .venv/bin/activate{install})"
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")
     else:

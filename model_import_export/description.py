@@ -5,15 +5,16 @@ from typing import Any
 
 from model_import_export import model_file, tensors
 from model_import_export.graph_mode import tf
-from model_import_export.graph_rules import operation_name, output_count
+from model_import_export.graph_rules import MAX_NODES, definition_of, dtype_name, operation_name, output_count
 from model_import_export.rows import show_shape
 
 
-def describe(path: str, shapes: bool = True) -> list[str]:
+def describe(path: str, shapes: bool = True, graph: Any = None) -> list[str]:
     """The lines for a model.
 
     Args:
         shapes: whether TensorFlow imports a graph to infer the types and shapes of its tensors.
+        graph: the graph at `path`, where it has been imported already.
 
     Raises:
         ModelError: it does not parse.
@@ -25,10 +26,10 @@ def describe(path: str, shapes: bool = True) -> list[str]:
     if kind == model_file.CHECKPOINT:
         path = model_file.newest_complete(path)
         meta_graph = model_file.read_meta_graph(path)
-        return _graph(path, kind, meta_graph.graph_def, meta_graph.meta_info_def.tensorflow_version, shapes)
+        return _graph(path, kind, meta_graph.graph_def, meta_graph.meta_info_def.tensorflow_version, shapes, graph)
     graph_def = model_file.read_frozen_graph(path)
     variables = any(node.op in ("Variable", "VariableV2", "VarHandleOp") for node in graph_def.node)
-    return _graph(path, "GraphDef with variables" if variables else kind, graph_def, "", shapes)
+    return _graph(path, "GraphDef with variables" if variables else kind, graph_def, "", shapes, graph)
 
 
 def _head(path: str, kind: str, operations: int, producer: int, version: str) -> str:
@@ -58,15 +59,18 @@ def _saved_model(path: str, saved_model: Any) -> list[str]:
 
 def _of_info(info: Any) -> str:
     dims = None if info.tensor_shape.unknown_rank or not info.HasField("tensor_shape") else info.tensor_shape.dim
-    return f"{tf.as_dtype(info.dtype).name} {show_shape(dims and [dim.size for dim in dims] if dims else dims)}"
+    return f"{dtype_name(info.dtype)} {show_shape(dims and [dim.size for dim in dims] if dims else dims)}"
 
 
-def _graph(path: str, kind: str, graph_def: Any, version: str, shapes: bool) -> list[str]:
+def _graph(path: str, kind: str, graph_def: Any, version: str, shapes: bool, graph: Any) -> list[str]:
     head = _head(path, kind, len(graph_def.node), graph_def.versions.producer, version)
+    if len(graph_def.node) > MAX_NODES:
+        return [f"{head}: more than are listed"]
     if not shapes:
         return [head, *ends(graph_def.node)]
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
+    if graph is None:
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
     return [head, *of_graph(graph)]
 
 
@@ -93,8 +97,5 @@ def ends(nodes: Iterable[Any]) -> Iterator[str]:
             yield f"input  {node.name}"
     for node in nodes:
         if node.name not in used and node.op not in ("Placeholder", "PlaceholderV2", "Const", "NoOp"):
-            try:
-                count = output_count(node)
-            except AttributeError:  # an operation that no TensorFlow has
-                count = 1
+            count = output_count(node) if definition_of(node) else 1  # of an operation that no TensorFlow has
             yield from (f"output {node.name}{f':{i}' if i else ''}" for i in range(min(count, 100)))

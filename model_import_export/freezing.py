@@ -5,11 +5,11 @@ condition that is known, placeholders with defaults, whatever changes variables.
 `trial`, where the model is also calculated as it was, and compared.
 """
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from model_import_export import ModelError, graph_check, model_file, rows, tensors, trial, variables_file
 from model_import_export.command_line import nearest, one_line
@@ -28,11 +28,19 @@ from model_import_export.graph_rules import (
 from model_import_export.operations import BRANCHES, CALCULATION, CALLS, VARIABLES
 from model_import_export.sizes import Sizes, find_feeds
 
+import numpy as np
+
 VARIABLE_NODES = ("Variable", "VariableV2", "VarHandleOp")
 PASSING = ("Identity", "Snapshot", "RefIdentity")
 RANDOM = ("RandomStandardNormal", "RandomUniform", "TruncatedNormal")
+TRAINING = (
+    "Assign", "Apply", "ResourceApply", "Sparse", "ResourceSparse", "Save", "Restore", "NoOp", "Const", "Placeholder",
+    "MergeV2", "IsVariableInitialized", "VarIsInitialized",
+)  # fmt: skip
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-/]")
 PLAIN = {"RefSwitch": "Switch", "RefMerge": "Merge"}
 TABLE_LIMIT = 4_096  # entries
+MAX_GRAPH = 2 << 30  # bytes of a protocol buffer
 TOLERANCE = 1e-5  # relative
 
 Source = tuple[int, int]
@@ -73,10 +81,19 @@ def freeze(path: str, wish: Wish) -> tuple[bytes, list[str]]:
     """
     original = _read(path, wish)
     bodies = read_bodies(original.graph_def)
-    original, constants = _choose_inputs(original, wish, write_out(bodies, original.outputs.values()))
+    written = write_out(bodies, original.outputs.values(), original.inputs.values())
+    original, constants = _choose_inputs(original, wish, written)
     plan = Plan(write_out(bodies, original.outputs.values(), [*original.inputs.values(), *constants]), constants)
+    variables = [
+        step.label for step in map(plan.steps.__getitem__, plan.kept) if step.proto and step.proto.op in VARIABLE_NODES
+    ]
+    if variables and original.meta_graph is None:
+        raise ModelError(
+            f"not frozen: {path} has variables, and no values for them: {', '.join(variables[:20])} "
+            "(give the checkpoint's folder, prefix or .meta)"
+        )
     if not wish.trust:
-        check_operations([plan.steps[i] for i in plan.kept], CALCULATION | VARIABLES | wish.allow, advise=False)
+        check_operations([plan.steps[i] for i in plan.kept], CALCULATION | VARIABLES | wish.allow, bodies, False)
     with tf.Session(graph=tf.Graph(), config=session_config()) as session:
         with session.graph.as_default(), model_file.explaining(path, wish.names.tag):
             _load(session, path, original, bodies, wish)
@@ -101,7 +118,7 @@ def _read(path: str, wish: Wish) -> Original:
         keys = tensors.keys_of(None, meta_graph, wish.names.signature)
         outputs = {name: keys.outputs.get(name, name) for name in wish.names.outputs} or dict(keys.outputs)
         inputs = {name: keys.inputs.get(name, name) for name in wish.inputs} or dict(keys.inputs)
-        return Original(graph_def, inputs, _existing(graph_def, outputs, "output"), meta_graph)
+        return _named(Original(graph_def, inputs, outputs, meta_graph))
     if kind == model_file.CHECKPOINT:
         meta_graph = model_file.read_meta_graph(path)
         graph_def = _clean(meta_graph.graph_def)
@@ -110,18 +127,22 @@ def _read(path: str, wish: Wish) -> Original:
         meta_graph, graph_def = None, _clean(model_file.read_frozen_graph(path))
         names = wish.names.outputs
     if not names:
-        ends = [node.name for node in _ends(graph_def)]
-        if len(ends) != 1:
+        saved = meta_graph.saver_def.save_tensor_name if meta_graph else ""
+        ends = [name for name in _ends(graph_def) if name != operation_name(saved)]
+        if len(ends) != 1 or any("Apply" in node.op for node in graph_def.node):  # of what is trained, that is the loss
             shown = ", ".join(ends[:20]) or "none"
             raise ModelError(f"not one output: {path} ends in {shown}{', ...' if ends[20:] else ''} (give --output)")
         names = ends
-    outputs = _existing(graph_def, {name.removesuffix(":0"): name for name in names}, "output")
-    inputs = _existing(graph_def, {name.removesuffix(":0"): name for name in wish.inputs}, "input")
-    return Original(graph_def, inputs, outputs, meta_graph)
+    inputs, outputs = ({name.removesuffix(":0"): name for name in each} for each in (wish.inputs, names))
+    return _named(Original(graph_def, inputs, outputs, meta_graph))
 
 
 def _clean(graph_def: Any) -> Any:
-    """Clears the devices of the machine that made it, and attributes that no operation declares."""
+    """Clears the devices of the machine that made it, and fields and attributes that nothing declares."""
+    graph_def.DiscardUnknownFields()
+    for function in graph_def.library.function:
+        function.attr.clear()
+        function.arg_attr.clear()
     for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
         for node in nodes:
             node.device = ""
@@ -130,26 +151,49 @@ def _clean(graph_def: Any) -> Any:
     return graph_def
 
 
-def _ends(graph_def: Any) -> list[Any]:
-    used = {operation_name(name) for node in graph_def.node for name in node.input}
-    training = ("Assign", "Apply", "ResourceApply", "Save", "Restore", "NoOp", "Const", "Placeholder", "MergeV2")
-    return [node for node in graph_def.node if node.name not in used and not node.op.startswith(training)]
+def _ends(graph_def: Any) -> list[str]:
+    """The names of the operations whose outputs nothing uses, but for training, summaries, savers and variables."""
+    variables = {node.name for node in graph_def.node if node.op in VARIABLE_NODES}
+    nodes = [
+        node
+        for node in graph_def.node
+        if not node.op.startswith(TRAINING)
+        and not node.op.endswith("Summary")
+        and not node.name.startswith("gradients/")
+        and not (node.op in ("Identity", "ReadVariableOp") and operation_name(node.input[0]) in variables)
+    ]
+    changing = [node for node in graph_def.node if node.op.startswith(TRAINING[:5])]
+    used = {operation_name(name) for node in [*nodes, *changing] for name in node.input if not name.startswith("^")}
+    return [node.name for node in nodes if node.name not in used | variables]
 
 
-def _existing(graph_def: Any, names: Mapping[str, str], kind: str) -> dict[str, str]:
-    """The same with tensor names, all of which are in the graph. Raises ModelError; it names the nearest."""
-    nodes = [node.name for node in graph_def.node]
-    present = set(nodes)
-    for name in names.values():
-        if operation_name(name) not in present:
-            close = ", ".join(nearest(operation_name(name), nodes))
-            raise ModelError(f"no such {kind}: {name} (nearest: {close})")
-    return {_plain(key): tensor_name(name) for key, name in names.items()}
+def _named(original: Original) -> Original:
+    """The same with names that nodes can have, each once, and with tensors that are there.
+
+    Raises:
+        ModelError: one is not in the graph; it names the nearest.
+    """
+    nodes = [node.name for node in original.graph_def.node]
+    present, taken = set(nodes), set()
+    found: list[dict[str, str]] = []
+    for kind, names in (("input", original.inputs), ("output", original.outputs)):
+        found.append({})
+        for key, tensor in names.items():
+            if operation_name(tensor) not in present:
+                close = ", ".join(nearest(operation_name(tensor), nodes))
+                raise ModelError(f"no such {kind}: {tensor} (nearest: {close})")
+            plain = NOT_IN_NAMES.sub("_", key).lstrip("_-/") or kind
+            if plain not in taken or found[0].get(plain) != tensor_name(tensor):
+                plain = unused(plain, taken)
+            taken.add(plain)
+            found[-1][plain] = tensor_name(tensor)
+    return original._replace(inputs=found[0], outputs=found[1])
 
 
-def _plain(name: str) -> str:
-    """A name for a node: `y:1` cannot be one."""
-    return name.replace(":", "_")
+def unused(name: str, taken: Collection[str]) -> str:
+    """A name, with a number behind it where it is taken."""
+    numbered = (f"{name}_{i}" for i in itertools.count(1))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _read_keras(path: str) -> Original:
@@ -170,13 +214,17 @@ def _read_keras(path: str) -> Original:
     names = [x.name for x in model.inputs]
     signature = [tensorflow.TensorSpec(x.shape, x.dtype, name) for x, name in zip(model.inputs, names, strict=True)]
 
+    keys: list[str] = []
+
     @tensorflow.function(input_signature=signature)
     def infer(*given: Any) -> list[Any]:
-        found = tensorflow.nest.flatten(model(list(given) if len(given) > 1 else given[0], training=False))
-        return [tensorflow.identity(y, f"output_{i}") for i, y in enumerate(found)]
+        found = model(list(given) if len(given) > 1 else given[0], training=False)
+        keys.extend(sorted(found) if isinstance(found, dict) else [])
+        return [tensorflow.identity(y, f"output_{i}") for i, y in enumerate(tensorflow.nest.flatten(found))]
 
     graph_def = convert_variables_to_constants_v2(infer.get_concrete_function()).graph.as_graph_def()
-    outputs = [node.name for node in graph_def.node if node.name in {f"output_{i}" for i in range(100)}]
+    present = {node.name for node in graph_def.node}
+    outputs = [name for i in range(len(present)) if (name := f"output_{i}") in present]
 
     def expected(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         with context.eager_mode():
@@ -185,7 +233,8 @@ def _read_keras(path: str) -> Original:
 
     placeholders = [node.name for node in graph_def.node if node.op == "Placeholder"]
     inputs = {name: tensor_name(name) for name in placeholders}
-    return Original(_clean(graph_def), inputs, {name: tensor_name(name) for name in sorted(outputs)}, None, expected)
+    named = dict(zip(keys or outputs, map(tensor_name, outputs), strict=True))
+    return _named(Original(_clean(graph_def), inputs, named, None, expected))
 
 
 def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Original, dict[str, np.ndarray]]:
@@ -203,7 +252,8 @@ def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Or
         tensor = original.inputs.get(name) or tensor_name(name)
         proto = next((node for node in original.graph_def.node if node.name == operation_name(tensor)), None)
         if proto is None or "dtype" not in proto.attr:
-            raise ModelError(f"no such input: {name} in --feed (the model has: {', '.join(reached) or 'none'})")
+            there = ", ".join([*original.inputs, *map(operation_name, reached)]) or "none"
+            raise ModelError(f"no such input: {name} in --feed (the model has: {there})")
         placeholder = graph_check.placeholder_of_node(proto, 99)
         constants[tensor] = rows.make_feed(placeholder, text, f"--feed {name}")
     chosen = {name: tensor for name, tensor in original.inputs.items() if tensor not in constants}
@@ -353,18 +403,10 @@ class Builder:
             name = inputs.get(step.tensor) or step.label
             direct = original.outputs.get(name) and plan.outputs[original.outputs[name]] == (number, 0)
             if step.tensor not in inputs and not direct:
-                name = self._unused(name, taken)
+                name = unused(name, taken)
             taken.add(name)
             self.names[number] = name
         self.values = self._read_variables()
-
-    @staticmethod
-    def _unused(name: str, taken: set[str]) -> str:
-        unused, i = name, 0
-        while unused in taken:
-            i += 1
-            unused = f"{name}_{i}"
-        return unused
 
     def _read_variables(self) -> dict[int, np.ndarray]:
         graph, fetched = self.session.graph, {}
@@ -378,9 +420,12 @@ class Builder:
                         tensor = tf.raw_ops.ReadVariableOp(resource=tensor, dtype=dtype)
                     fetched[number] = tensor
         try:
-            return self.session.run(fetched)
+            values = {number: tensors.as_array(value) for number, value in self.session.run(fetched).items()}
         except tf.errors.OpError as error:
             raise ModelError(f"not frozen: a variable has no value: {one_line(error)}") from None
+        if (size := sum(value.nbytes for value in values.values())) >= MAX_GRAPH:
+            raise ModelError(f"not frozen: the variables have {size >> 20} MiB (a graph holds {MAX_GRAPH >> 20})")
+        return values
 
     def build(self) -> Any:
         """Returns the GraphDef. Raises ModelError where a node cannot be frozen."""
@@ -396,7 +441,9 @@ class Builder:
                 raise ModelError(f"not frozen: {tensor} is never calculated")
             if self.names.get(source[0]) != name:
                 self._add("Identity", name, [self._name(source)], T=self._dtype(tensor))
-        return self.graph_def
+        last = list(self.original.outputs)  # which is the order in which they are listed
+        nodes = sorted(self.graph_def.node, key=lambda node: last.index(node.name) if node.name in last else -1)
+        return tf.GraphDef(node=nodes, versions=self.graph_def.versions)
 
     def _dtype(self, tensor: str) -> Any:
         return self.session.graph.get_tensor_by_name(tensor).dtype.base_dtype
@@ -518,8 +565,30 @@ def _convert(session: Any, original: Original) -> Any:
         if name not in names:
             node = graph_def.node.add(op="Identity", name=name, input=[tensor])
             node.attr["T"].type = session.graph.get_tensor_by_name(tensor).dtype.base_dtype.as_datatype_enum
-    original.inputs.update({operation_name(tensor): tensor for tensor in original.inputs.values()})
-    return _clean(graph_def)
+    present = {node.name for node in graph_def.node}
+    for name, tensor in list(original.inputs.items()):
+        old = operation_name(tensor)
+        if name != old and name not in present and old not in original.outputs:
+            _rename(graph_def, old, name)
+        elif name != old:
+            original.inputs[old] = original.inputs.pop(name)
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    needed: dict[str, Any] = {}
+    todo = list(graph_def.node)
+    while todo:
+        for name in called(todo.pop(), functions):
+            if name in functions and name not in needed:
+                needed[name] = functions[name]
+                todo += functions[name].node_def
+    return _clean(tf.GraphDef(node=graph_def.node, library={"function": needed.values()}, versions=graph_def.versions))
+
+
+def _rename(graph_def: Any, old: str, new: str) -> None:
+    for node in graph_def.node:
+        node.name = new if node.name == old else node.name
+        for i, name in enumerate(node.input):
+            if operation_name(name) == old:
+                node.input[i] = name.replace(old, new, 1)
 
 
 SPECIAL: dict[str, Callable[[Builder, int, Step], None]] = {
@@ -542,7 +611,9 @@ def _prove(
     """
     bodies = read_bodies(graph_def)
     inputs = graph_check.placeholders_of(bodies[""], graph_def.versions.producer)
-    feed = find_feeds(Sizes(graph_def.versions.producer, allow - CALCULATION), write_out(bodies, original.outputs), inputs)[0]
+    feed = find_feeds(
+        Sizes(graph_def.versions.producer, allow - CALCULATION), write_out(bodies, original.outputs), inputs
+    )[0]
     random = np.random.default_rng(0)
     arrays = {}
     for name, shape in feed.shapes.items():

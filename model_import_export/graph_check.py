@@ -12,8 +12,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from model_import_export import ModelError, description, digests, model_file, tensors, trial, variables_file
 from model_import_export.graph_mode import session_config, tf
 from model_import_export.graph_rules import (
@@ -30,10 +28,13 @@ from model_import_export.graph_rules import (
     write_out,
 )
 from model_import_export.operations import CALCULATION, START, VARIABLES
-from model_import_export.rows import Placeholder, numpy_type
-from model_import_export.sizes import Feed, Sizes, find_feeds, variable_key
+from model_import_export.rows import TYPES, Placeholder, numpy_type
+from model_import_export.sizes import Feed, Sizes, find_feeds, most_rows, variable_key
 
-INIT = "__saved_model_init_op"
+import numpy as np
+
+SECONDS = 8  # of processor time, for TensorFlow to import a graph that is only listed
+INIT, TRAIN = "__saved_model_init_op", "__saved_model_train_op"
 NO_NAMES = tensors.Names()
 
 
@@ -44,14 +45,15 @@ class Verdict(NamedTuple):
     feeds: Mapping[str, list[Feed]]
 
 
-def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (), all_fed: bool = False) -> Verdict:
+def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (), serve: int = 0) -> Verdict:
     """Judges a frozen graph, a SavedModel with all its signatures, or what is asked of a checkpoint.
 
     Args:
         path: a file, a folder, or a checkpoint's prefix.
         names: of a checkpoint, the input and the outputs that are asked for.
         allow: operations to accept besides.
-        all_fed: of a SavedModel, that all inputs of a signature are always fed, so that what leads to them is not run.
+        serve: of a SavedModel: a server takes so many rows at most. All inputs of a signature are always fed there,
+            so that what leads to them is not run; the last feed of the verdict has as many of the rows as fit.
 
     Raises:
         ModelError: it is refused; one line says all that is.
@@ -59,7 +61,7 @@ def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (
     """
     kind = model_file.kind_of(path)
     work = {model_file.FROZEN_GRAPH: _judge_graph, model_file.SAVED_MODEL: _judge_saved_model}
-    return trial.run(path, work.get(kind, _judge_checkpoint), path, names, frozenset(allow), all_fed)
+    return trial.run(path, work.get(kind, _judge_checkpoint), path, names, frozenset(allow), serve)
 
 
 def read_checkpoint(path: str, names: tensors.Names, trust: bool) -> model_file.Model:
@@ -100,31 +102,60 @@ def admit(path: str, checked: str, allow: Collection[str] = ()) -> list[str]:
 def describe(path: str) -> list[str]:
     """What a model is and has, without judging it. Raises ModelError where it does not parse, OSError."""
     try:
-        return trial.run(path, description.describe, path)
+        return trial.run(path, description.describe, path, seconds=SECONDS)
     except ModelError:  # what TensorFlow does not import still has names
         return trial.run(path, description.describe, path, False)
 
 
-def _judge_graph(path: str, _: tensors.Names, allow: frozenset[str], all_fed: bool) -> Verdict:
+def _judge_graph(path: str, _: tensors.Names, allow: frozenset[str], serve: int) -> Verdict:
     graph_def = model_file.read_frozen_graph(path)
-    bodies = read_bodies(graph_def)
-    extra = allow - CALCULATION
-    inputs = placeholders_of(bodies[""], graph_def.versions.producer)
-    written = write_out(bodies, bodies[""].nodes)
-    check_operations(written.steps, CALCULATION | allow)
-    feeds = find_feeds(Sizes(graph_def.versions.producer, extra), written._replace(sources={}), inputs)
+    _require_known(graph_def, path)
+    feeds, inputs = check_graph(graph_def, allow)
     trial.stage("imported")
     with tf.Session(graph=tf.Graph(), config=session_config()) as session:
         with session.graph.as_default(), model_file.explaining(path):
             tf.import_graph_def(graph_def, name="")
         ends = tensors.ends_of(session.graph)
         _calculate(session, list(ends.outputs.values()), feeds, inputs)
-        return Verdict(description.describe(path), {"": feeds})
+        return Verdict(description.describe(path, graph=session.graph), {"": feeds})
 
 
-def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], all_fed: bool) -> Verdict:
+def check_graph(graph_def: Any, allow: frozenset[str] = frozenset()) -> tuple[list[Feed], dict[str, Placeholder]]:
+    """The rules on a frozen graph, all of it.
+
+    Returns:
+        The feeds to try, and its inputs.
+
+    Raises:
+        ModelError: it is refused.
+    """
+    bodies, producer = read_bodies(graph_def), graph_def.versions.producer
+    written = write_out(bodies, bodies[""].nodes)
+    everywhere = (
+        Step(node.proto, f"{node.name}{body.where}", []) for body in bodies.values() for node in body.nodes.values()
+    )
+    check_operations(everywhere, CALCULATION | allow, bodies)
+    inputs = placeholders_of(bodies[""], producer)
+    return find_feeds(Sizes(producer, allow - CALCULATION), written._replace(sources={}), inputs), inputs
+
+
+def _require_known(message: Any, path: str) -> None:
+    """A model has no fields that its types do not declare: TensorFlow's parser may see more in them than Python's."""
+    for meta_graph in getattr(message, "meta_graphs", ()):
+        meta_graph.ClearField("object_graph_def")  # of Python objects, which no session loads
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() < size:
+        raise ModelError(
+            f"refused graph: {path} has fields that TensorFlow {tf.__version__} does not know "
+            "(python model_freeze.py leaves them out)"
+        )
+
+
+def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], serve: int) -> Verdict:
     digests.files_of(path)
     saved_model = model_file.read_saved_model(path)
+    _require_known(saved_model, path)
     prefix = os.path.join(path, "variables", "variables")
     entries = variables_file.read_entries(prefix) if os.path.exists(f"{prefix}.index") else {}
     feeds: dict[str, list[Feed]] = {}
@@ -133,14 +164,14 @@ def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], all_f
         sizes = check_start(meta_graph, bodies, entries, path, allow)
         parts = {}
         for key, signature in meta_graph.signature_def.items():
-            if key.startswith("__"):
+            if key in (INIT, TRAIN):
                 continue
             inputs = {tensor_name(info.name): _of_signature(info) for info in signature.inputs.values() if info.name}
             outputs = [tensor_name(info.name) for info in signature.outputs.values() if info.name]
             producer = meta_graph.graph_def.versions.producer
-            parts[key] = _check_part(bodies, sizes, outputs, inputs, allow, producer)
+            parts[key] = _check_part(bodies, sizes, outputs, inputs, allow, producer, serve)
             first = {name: each for name, each in inputs.items() if _op(bodies[""], name) == "Placeholder"}
-            if len(first) < len(inputs) and not all_fed:
+            if len(first) < len(inputs) and not serve:
                 _check_part(bodies, sizes, outputs, first, allow, producer)
         trial.stage("loaded")
         tags = list(meta_graph.meta_info_def.tags)
@@ -149,11 +180,12 @@ def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], all_f
                 tf.saved_model.loader.load(session, tags, path, clear_devices=True)
             for outputs, found, inputs in parts.values():
                 _calculate(session, outputs, found, inputs)
-        feeds |= {key: part[1] for key, part in parts.items()}
+        for key, (_, found, _) in parts.items():  # of the same name under several tags: the less
+            feeds[key] = min(feeds.get(key, found), found, key=most_rows)
     return Verdict(description.describe(path), feeds)
 
 
-def _judge_checkpoint(prefix: str, names: tensors.Names, allow: frozenset[str], all_fed: bool) -> Verdict:
+def _judge_checkpoint(prefix: str, names: tensors.Names, allow: frozenset[str], serve: int) -> Verdict:
     meta_graph = model_file.read_meta_graph(prefix)
     names = model_file.complete_names(names, meta_graph)
     bodies = read_bodies(meta_graph.graph_def)
@@ -188,18 +220,19 @@ def _check_part(
     inputs: dict[str, Placeholder],
     allow: frozenset[str],
     producer: int,
+    serve: int = 0,
 ) -> tuple[list[str], list[Feed], dict[str, Placeholder]]:
     """Checks what leads to some outputs when some inputs are fed."""
     inputs = dict(inputs)
-    with_default = [name for name in inputs if _op(bodies[""], name) == "PlaceholderWithDefault"]
+    with_default = [name for name in inputs if not serve and _op(bodies[""], name) == "PlaceholderWithDefault"]
     written = write_out(bodies, outputs, inputs.keys() - with_default)
-    check_operations(written.steps, CALCULATION | VARIABLES | allow)
+    check_operations(written.steps, CALCULATION | VARIABLES | allow, bodies)
     reached = {step.tensor or f"{step.label}:0" for step in written.steps}
     for name, each in placeholders_of(bodies[""], producer).items():
         given = inputs.get(name, each)
         inputs[name] = each if given.shape is None else each._replace(shape=given.shape)
     inputs = {name: each for name, each in inputs.items() if name in reached}
-    return outputs, find_feeds(sizes, written, inputs), inputs
+    return outputs, find_feeds(sizes, written, inputs, serve), inputs
 
 
 def _op(graph: Body, tensor: str) -> str:
@@ -248,15 +281,15 @@ def check_start(
     if saver.restore_op_name:
         name, filename = operation_name(saver.filename_tensor_name), tensor_name(saver.filename_tensor_name)
         written = write_out(bodies, [saver.restore_op_name], [filename])
-        check_operations(written.steps, allowed)
+        check_operations(written.steps, allowed, bodies)
         _check_restoring(written.steps, filename, sizes, entries)
         find_feeds(sizes, written._replace(sources={}), {filename: Placeholder(name, "string", ())})
     roots = start_operations(meta_graph)
     if folder and roots:
         assets = find_assets(meta_graph, folder)
         written = write_out(bodies, roots, assets)
-        check_operations(written.steps, allowed - {"RestoreV2", "Restore", "RestoreSlice"})
-        _check_reading(written.steps, assets)
+        check_operations(written.steps, allowed - {"RestoreV2", "Restore", "RestoreSlice"}, bodies)
+        _check_reading(written.steps, assets, sizes)
         find_feeds(sizes, written._replace(sources={}), {name: Placeholder(name, "string", ()) for name in assets})
     return sizes
 
@@ -296,41 +329,47 @@ def _check_restoring(
         if op in ("RestoreV2", "Restore", "RestoreSlice"):
             if {source.tensor for source, _ in follow(steps, step.inputs[0])} != {filename}:
                 raise ModelError(f"refused graph: node {step.label} restores from a file that is not the model's")
-            sizes.restored[step.label] = _restored_shapes(steps, step, entries)
+            sizes.restored[step.label] = _restored(steps, step, entries)
         if op in ("Assign", "AssignVariableOp"):
             (variable, _), *_ = follow(steps, step.inputs[0])
             (value, index), *_ = follow(steps, step.inputs[1])
             if value.label in sizes.restored and variable.proto:
-                found = sizes.restored[value.label][index : index + 1]
                 declared = tf.TensorShape(variable.proto.attr["shape"].shape)
-                if found and found[0] and not declared.is_compatible_with(found[0][1]):
-                    raise ModelError(
-                        f"refused graph: the variable {variable.label} is {declared}, "
-                        f"its value in the checkpoint {tf.TensorShape(found[0][1])}"
-                    )
-                if found and found[0]:
-                    sizes.variables[variable_key(variable)] = found[0][1]
+                for entry in sizes.restored[value.label][index : index + 1]:
+                    if not declared.is_compatible_with(entry.shape):
+                        raise ModelError(
+                            f"refused graph: the variable {variable.label} is {declared}, "
+                            f"its value in the checkpoint {tf.TensorShape(entry.shape)}"
+                        )
+                    sizes.variables[variable_key(variable)] = entry.shape
+                    sizes.longest = max(sizes.longest, entry.size if entry.dtype == "string" else 0)
 
 
-def _restored_shapes(
+def _restored(
     steps: Sequence[Step], step: Step, entries: Mapping[str, variables_file.Entry]
-) -> list[tuple[str, tuple[int, ...]] | None]:
-    """The dtypes and shapes of what a RestoreV2 gives."""
+) -> list[variables_file.Entry]:
+    """What a RestoreV2 gives. Raises ModelError where only running would tell."""
     texts = []
     for source in step.inputs[1:3]:
         constant = next((each for each, _ in follow(steps, source) if each.proto and each.proto.op == "Const"), None)
         if constant is None or constant.proto.attr["dtype"].type != tf.string.as_datatype_enum:
             raise ModelError(f"refused graph: node {step.label} restores what only running would tell")
         texts.append(
-            [text.decode(errors="replace") for text in np.ravel(tf.make_ndarray(constant.proto.attr["value"].tensor))]
+            [
+                text.decode(errors="surrogateescape")
+                for text in np.ravel(tf.make_ndarray(constant.proto.attr["value"].tensor))
+            ]
         )
-    shapes: list[tuple[str, tuple[int, ...]] | None] = []
+    found = []
     parts = texts[1] if len(texts) > 1 else [""] * len(texts[0])
     for name, part in zip(texts[0], parts, strict=False):
-        entry = entries.get(name)
-        shape = entry and (_part_shape(part, name) if part else entry.shape)
-        shapes.append(entry and (entry.dtype, shape))
-    return shapes
+        if name not in entries:
+            raise ModelError(
+                f"not a usable checkpoint: Key {name} not found in checkpoint, which node {step.label} restores"
+            )
+        entry = entries[name]
+        found.append(entry._replace(shape=_part_shape(part, name)) if part else entry)
+    return found
 
 
 def _part_shape(text: str, name: str) -> tuple[int, ...]:
@@ -342,7 +381,7 @@ def _part_shape(text: str, name: str) -> tuple[int, ...]:
     return tuple(int(part[1] or size) for part, size in zip(found, full, strict=True))
 
 
-def _check_reading(steps: Sequence[Step], assets: Collection[str]) -> None:
+def _check_reading(steps: Sequence[Step], assets: Mapping[str, str], sizes: Sizes) -> None:
     """A table is read from an asset, which the loader feeds, or from a variable that holds its name."""
     names: dict[str, set[str]] = {}
     for step in steps:
@@ -360,15 +399,22 @@ def _check_reading(steps: Sequence[Step], assets: Collection[str]) -> None:
                     found.add(source.tensor)
             if not found or not found <= set(assets):
                 raise ModelError(f"refused graph: node {step.label} reads a file that is not an asset of the model")
+            for name in found:
+                with open(assets[name], "rb") as lines:
+                    sizes.longest = max(sizes.longest, *map(len, lines), 0)
 
 
 def _calculate(session: Any, outputs: Iterable[str], feeds: Sequence[Feed], inputs: Mapping[str, Placeholder]) -> None:
     """Calculates outputs on each feed. An error that TensorFlow reports does no harm, unless it is about memory."""
     for feed in feeds:
+        if not feed.is_tried:
+            continue
         trial.stage(f"calculated on {feed.rows} rows" if feed.rows > 1 else "calculated on one row")
         arrays = {}
         for name, shape in feed.shapes.items():
             dtype = session.graph.get_tensor_by_name(name).dtype.base_dtype.name
+            if dtype not in TYPES:
+                raise ModelError(f"refused graph: the input {name} is of type {dtype}, which cannot be fed")
             arrays[name] = np.full(
                 shape, b"" if dtype == "string" else 0.5 if "float" in dtype else 0, numpy_type(dtype)
             )

@@ -5,6 +5,7 @@ end the process.
 """
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -90,6 +91,8 @@ def read_bodies(graph_def: Any) -> dict[str, Body]:
         raise ModelError(f"refused graph: it has {count} nodes (1 to {MAX_NODES} are accepted)")
     if graph_def.versions.producer < 0:
         raise ModelError(f"refused graph: its version is {graph_def.versions.producer}")
+    if "" in functions:
+        raise ModelError("refused graph: a function has no name")
     if len(functions) != len(graph_def.library.function):
         raise ModelError("refused graph: two functions have one name")
     definitions = {name: function.signature for name, function in functions.items()}
@@ -103,12 +106,20 @@ def read_bodies(graph_def: Any) -> dict[str, Body]:
         if None in found:
             raise ModelError(f"refused graph: a result{where} is not in it")
         bodies[name] = body._replace(results=found)
-    strange = [(name, f"node {node.name}{body.where}") for body in bodies.values() for node in body.nodes.values()
-               for name in node.proto.attr if name.startswith("_") and not _is_borne(name, node.proto.attr[name])]  # fmt: skip
+    strange = [
+        (key, f"node {node.name}{body.where}")
+        for body in bodies.values()
+        for node in body.nodes.values()
+        for key, value in node.proto.attr.items()
+        if key.startswith("_") and not _is_borne(key, value)
+    ]
     for name, function in functions.items():
-        attributes = [function.attr, *(argument.attr for argument in function.arg_attr.values())]
-        strange += [(key, f"function {name}") for attr in attributes for key in attr
-                    if key not in OF_FUNCTIONS and not _is_borne(key, attr[key])]  # fmt: skip
+        for attributes in (function.attr, *(argument.attr for argument in function.arg_attr.values())):
+            strange += [
+                (key, f"function {name}")
+                for key, value in attributes.items()
+                if key not in OF_FUNCTIONS and not _is_borne(key, value)
+            ]
     if strange:
         raise ModelError(
             f"refused graph: attributes that the runtime may not bear: {count_up(strange)} "
@@ -218,6 +229,8 @@ def output_dtype(proto: Any, index: int) -> str:
 def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
     """A node's inputs are as many as its operation takes, its attributes those that it declares, of a sane size."""
     name = f"{proto.name}{where}"
+    if not proto.op:
+        raise ModelError(f"refused graph: node {name} has no operation")
     data = sum(not source.startswith("^") for source in proto.input)
     if data > MAX_INPUTS:
         raise ModelError(f"refused graph: node {name} has more than {MAX_INPUTS} inputs")
@@ -252,6 +265,9 @@ def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
     definition = definition_of(proto, functions)
     if definition is None:
         return
+    for attribute in definition.attr:
+        if attribute.name not in proto.attr and not attribute.HasField("default_value"):
+            raise ModelError(f"refused graph: node {name} has no attribute {attribute.name}, which {proto.op} needs")
     expected = sum(_width(argument, proto) for argument in definition.input_arg)
     if data != expected:
         raise ModelError(f"refused graph: node {name} has {data} inputs, {proto.op} takes {expected}")
@@ -361,7 +377,8 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
     """
     steps: list[Step] = []
     labels: dict[str, Any] = {}
-    graph, wanted, cut = bodies[""], list(wanted), {split(name) for name in fed}
+    calls = itertools.count(1)
+    graph, wanted, cut = bodies[""], list(wanted), dict.fromkeys(map(split, fed))
     needed = _upstream(graph, wanted, cut)
 
     def add(step: Step) -> int:
@@ -374,6 +391,8 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
 
     def emit(body: Body, outputs: dict[str, Any], results: Iterable[tuple[str, int]], path: str) -> list[Any]:
         """Adds the steps of a body, of which `outputs` has the arguments. Returns the sources of the results."""
+        if next(calls) > MAX_NODES:  # of functions that hold nothing but calls
+            raise ModelError(f"refused graph: with its functions written out it has more than {MAX_NODES} calls")
         back: list[tuple[int, int, str, int]] = []  # of loops: a step, which of its inputs, and where that comes from
 
         def source(name: str, index: int) -> tuple[int, int] | None:
@@ -417,7 +436,7 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
         proto = graph.nodes[name].proto if name in graph.nodes else None
         if not proto or index >= (len(bodies[proto.op].results) if proto.op in bodies else output_count(proto)):
             raise ModelError(f"refused graph: {name}:{index}, which is fed, is not in it")
-    given = {f"{name}:{index}": [(add(Step(None, name, [], f"{name}:{index}")), 0)] for name, index in sorted(cut)}
+    given = {f"{name}:{index}": [(add(Step(None, name, [], f"{name}:{index}")), 0)] for name, index in cut}
     sources = emit(graph, given, map(split, wanted), "")
     return Written(steps, dict(zip(wanted, sources, strict=True)))
 
@@ -437,9 +456,25 @@ def _upstream(graph: Body, roots: Iterable[str], cut: Collection[tuple[str, int]
     return found
 
 
-def check_operations(steps: Iterable[Step], allowed: Collection[str], advise: bool = True) -> None:
-    """Every step is of an operation that is allowed. Raises ModelError; it names all that are not at once."""
-    strange = [(step.proto.op, f"node {step.label}") for step in steps if step.proto and step.proto.op not in allowed]
+def check_operations(
+    steps: Iterable[Step], allowed: Collection[str], bodies: Mapping[str, Body], advise: bool = True
+) -> None:
+    """Every step is of an operation that is allowed, and so is what they call that is not written out.
+
+    Raises:
+        ModelError: it names all that are not at once.
+    """
+    protos = [(step.proto, f"node {step.label}") for step in steps if step.proto]
+    todo = [name for proto, _ in protos if proto.op not in (*CALLS, *BRANCHES) for name in called(proto, bodies)]
+    seen: set[str] = set()
+    while todo:
+        if (name := todo.pop()) in bodies and name not in seen:
+            seen.add(name)
+            for node in bodies[name].nodes.values():
+                protos.append((node.proto, f"node {node.name}{bodies[name].where}"))
+                todo += called(node.proto, bodies)
+    strange = [(proto.op, where) for proto, where in protos if proto.op not in allowed and proto.op not in bodies]
+    strange = list(dict.fromkeys(strange))
     if strange:
         flags = " ".join(f"--allow-op {name}" for name in dict.fromkeys(name for name, _ in strange))
         raise ModelError(

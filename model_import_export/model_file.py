@@ -69,8 +69,12 @@ def read_regular(path: str, limit: int = 1 << 20) -> bytes:
         return file.read()
 
 
-def parse(message: Any, data: bytes, path: str) -> Any:
-    """Parses `data` into a protocol buffer: a GraphDef, MetaGraphDef or SavedModel, binary or text, by what it holds.
+def parse(message: Any, data: bytes, path: str, text: bool | None = None) -> Any:
+    """Parses `data` into a protocol buffer: a GraphDef, MetaGraphDef or SavedModel.
+
+    Args:
+        text: its form. By default it is binary where it parses as that, as it is for consumers that know no other: a
+            file can be made that is one graph as binary and another as text.
 
     Raises:
         ModelError: it is not one.
@@ -79,11 +83,17 @@ def parse(message: Any, data: bytes, path: str) -> Any:
     from google.protobuf import text_format
 
     try:
-        if TEXT.match(data):
+        if text is None and TEXT.match(data):
+            with contextlib.suppress(protobuf.DecodeError):
+                message.ParseFromString(data)
+                return message
+            message.Clear()
+            text = True
+        if text:
             text_format.Parse(data, message)
         else:
             message.ParseFromString(data)
-    except (protobuf.DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+    except (protobuf.DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"not a {message.DESCRIPTOR.name}: {path}: {error}") from None
     return message
 
@@ -141,7 +151,7 @@ def read_saved_model(folder: str) -> Any:
         raise ModelError(f"not a SavedModel: {folder} (it holds no saved_model.pb and no saved_model.pbtxt)")
     if path.endswith(".cpb"):
         raise ModelError(f"not a usable model file: {path} is a SavedModel in chunks, which nothing here checks")
-    return parse(new_saved_model(), read_file(path), path)
+    return parse(new_saved_model(), read_file(path), path, path.endswith(".pbtxt"))  # as TensorFlow's loader does
 
 
 def find_meta_graph(saved_model: Any, tags: Iterable[str]) -> Any:
@@ -158,7 +168,9 @@ def read_meta_graph(prefix: str) -> Any:
     """Reads the `.meta` of a checkpoint, or the graph beside it. Raises ModelError or OSError."""
     if not os.path.exists(f"{prefix}.meta") and (text := graph_beside(prefix)):
         return with_saver(parse(tf.GraphDef(), read_file(text), text))
-    return parse(tf.MetaGraphDef(), read_file(f"{prefix}.meta"), f"{prefix}.meta")
+    meta_graph = parse(tf.MetaGraphDef(), read_file(f"{prefix}.meta"), f"{prefix}.meta")
+    meta_graph.DiscardUnknownFields()  # TensorFlow's own parser may see more in them
+    return meta_graph
 
 
 def with_saver(graph_def: Any) -> Any:

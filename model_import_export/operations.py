@@ -16,8 +16,7 @@ CALCULATION = frozenset(
     BatchMatMul BatchMatMulV2 BatchMatMulV3 BiasAdd BiasAddV1 Cross Einsum L2Loss MatMul
     Elu LeakyRelu LogSoftmax Relu Relu6 Selu Softmax Softplus Softsign
     All Any ArgMax ArgMin EuclideanNorm Max Mean Min Prod Sum InTopK InTopKV2 TopK TopKV2
-    SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd
-    UnsortedSegmentSum
+    UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum
     BatchToSpace BatchToSpaceND BroadcastArgs BroadcastTo Bucketize Cast Concat ConcatV2 DepthToSpace Diag DiagPart
     DynamicStitch ExpandDims ExtractImagePatches Fill Gather GatherNd GatherV2 InvertPermutation LinSpace MatrixBandPart
     MatrixDiag MatrixDiagPart MatrixSetDiag MirrorPad OneHot Pack Pad PadV2 ParallelConcat Range Rank Reshape Reverse
@@ -27,7 +26,7 @@ CALCULATION = frozenset(
     AvgPool AvgPool3D Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 DepthwiseConv2dNative Dilation2D
     FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 LRN MaxPool MaxPool3D MaxPoolV2 MaxPoolWithArgmax
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel
-    AdjustContrastv2 AdjustSaturation CropAndResize HSVToRGB RGBToHSV ResizeArea ResizeBicubic ResizeBilinear
+    AdjustContrastv2 AdjustSaturation HSVToRGB RGBToHSV ResizeArea ResizeBicubic ResizeBilinear
     ResizeNearestNeighbor
     RandomStandardNormal RandomUniform TruncatedNormal
     SoftmaxCrossEntropyWithLogits SparseSoftmaxCrossEntropyWithLogits

@@ -10,7 +10,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model_import_export import ModelError
@@ -18,6 +18,7 @@ from model_import_export.graph_mode import tf
 from model_import_export.graph_rules import MAX_ELEMENTS, MAX_RANK, Step, Written, definition_of
 from model_import_export.operations import BRANCHES
 from model_import_export.rows import MAX_BATCH, TYPES, Placeholder
+from model_import_export.variables_file import Entry
 
 MAX_TOTAL = 64 << 20  # elements of all outputs together
 MAX_EMPTY = 1 << 40  # the product of an output's dimensions other than 0
@@ -55,6 +56,7 @@ class Feed(NamedTuple):
     rows: int
     elements: int
     largest: int  # elements of the largest output
+    is_tried: bool = True  # whether the trial calculates it
 
 
 class MismatchError(Exception):
@@ -79,7 +81,7 @@ class Sizes:
         with self.graph.as_default():
             tf.import_graph_def(tf.GraphDef(versions={"producer": producer}), name="")
         self.variables: dict[str, tuple[int, ...]] = {}  # shapes that are known better than by the graph
-        self.restored: dict[str, list[tuple[str, tuple[int, ...]] | None]] = {}  # what a RestoreV2 gives
+        self.restored: dict[str, list[Entry]] = {}  # what a RestoreV2 gives
         self.measures = False  # whether anything is calculated from the shape of what is fed
         self.longest = LONGEST_FED  # bytes of a string in a table or variable
         self.bounded: set[Any] = set()  # tensors that are small, whatever their shapes
@@ -131,9 +133,11 @@ class Sizes:
                 self._check(tensor, step.label)
                 if not (loose or tensor.shape.is_fully_defined() or step.proto.op in INDEFINITE):
                     raise IndefiniteError(f"refused graph: the output of node {step.label} has no definite shape")
-            work += _work(step, inputs, made) if step.proto else 0
+            work += _work(step, inputs, made) if step.proto and not loose else 0
             if work > MAX_WORK:
-                raise ModelError(f"refused graph: with node {step.label} it has {work} steps to calculate (at most {MAX_WORK})")
+                raise ModelError(
+                    f"refused graph: with node {step.label} it calculates {work} products and sums (at most {MAX_WORK})"
+                )
             outputs.append(made)
             varying.append(varies)
         for source in written.sources.values():
@@ -187,19 +191,20 @@ class Sizes:
         if op in ("ReadVariableOp", "Merge", "RefMerge", "Switch", "RefSwitch", *BRANCHES):
             return self._pass_on(step, inputs)
         if op in ("RestoreV2", "Restore", "RestoreSlice"):
-            return [self._placeholder(*(each or ("float32", ())), self.longest) for each in self.restored[step.label]]
+            return [self._placeholder(each.dtype, each.shape, each.size) for each in self.restored[step.label]]
         if op in ("DisableCopyOnRead", "Assert", "NoOp"):
             return []
         if op in ("LookupTableFind", "LookupTableFindV2"):
             default = self.text.get(inputs[2], 0)
-            return [self._placeholder(attr["Tout"].type, inputs[1].shape.as_list(), max(self.longest, default))]
+            return [self._placeholder(attr["Tout"].type, _known(inputs[1].shape), max(self.longest, default))]
         if op in ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2"):
             self.longest = max(self.longest, self.text.get(inputs[2], 0))
         if op in ("VarIsInitializedOp", "IsVariableInitialized"):
             return [self._placeholder(tf.bool, [])]
         if op == "ResourceGather":
-            with self.graph.as_default():
-                return [tf.gather(inputs[0], inputs[1])]
+            axis = attr["batch_dims"].i
+            with self._matching(step):
+                return [tf.raw_ops.GatherV2(params=inputs[0], indices=inputs[1], axis=axis, batch_dims=axis)]
         if op == "PlaceholderWithDefault":
             return self._pass_on(step, inputs)
         if op == "Const":
@@ -233,17 +238,26 @@ class Sizes:
         for key, value in step.proto.attr.items():
             if not key.startswith("_"):
                 proto.attr[key].CopyFrom(value)
-        try:
-            with self.graph.as_default():
-                made = ops.Operation.from_node_def(
-                    proto, self.graph, inputs, input_types=[t.dtype for t in inputs], op_def=definition_of(proto)
-                ).outputs
-        except (ValueError, TypeError, KeyError, AttributeError, tf.errors.OpError) as error:
-            raise MismatchError(f"{step.label}: {error}") from None
+        with self._matching(step):
+            # As Operation.from_node_def, which takes three times as long, for it keeps the Python stack.
+            created = ops._create_c_op(self.graph, proto, inputs, [], definition_of(proto), extract_traceback=False)
+            operation = ops.Operation(created, ops.SymbolicTensor)
+            operation._init(self.graph)
+            made = operation.outputs
+            [tensor.shape for tensor in made]  # which may be one that cannot be
         if any(tensor.dtype == tf.string for tensor in made):
             longest = self._longest(step, inputs)
             self.text.update((tensor, longest) for tensor in made)
         return list(made)
+
+    @contextlib.contextmanager
+    def _matching(self, step: Step) -> Iterator[None]:
+        """Raises MismatchError for what TensorFlow raises while an operation is added."""
+        try:
+            with self.graph.as_default():
+                yield
+        except (ValueError, TypeError, KeyError, AttributeError, AssertionError, tf.errors.OpError) as error:
+            raise MismatchError(f"{step.label}: {error}") from None
 
     def _longest(self, step: Step, inputs: list[Any]) -> int:
         """The bytes of the longest string that a step gives."""
@@ -276,6 +290,11 @@ def _work(step: Step, inputs: Sequence[Any], made: Sequence[Any]) -> int:
     return result << 12 if op in SERIES else 0
 
 
+def _known(shape: Any) -> list[int | None] | None:
+    """The dimensions of a TensorShape. None where its rank is unknown."""
+    return None if shape.rank is None else shape.as_list()
+
+
 def variable_key(step: Step) -> str:
     """What tells a variable from others: nodes of one container and shared name are the same."""
     attr = step.proto.attr
@@ -286,11 +305,15 @@ def _dims(shape: Any) -> tuple[int, ...] | None:
     return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
 
 
-def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]) -> list[Feed]:
+def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder], most: int = 0) -> list[Feed]:
     """The sizes for one row and for a full batch of 4,096 numbers.
 
     An open dimension may be one that the model takes in one size alone, an unknown rank likewise: numbers that
     TensorFlow names in its errors are tried, and usual ones.
+
+    Args:
+        most: of a server, the most rows that it takes; the last feed then has as many of them as stay within the
+            limits (of `[?, ?]` that many numbers in a row, too), and the batch is one of so many rows at most.
 
     Raises:
         ModelError: an output is too large or of no definite shape, or no feed is found that fits.
@@ -317,40 +340,47 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
             continue
         row = max((tf.TensorShape(each.shape).num_elements() for each in one.values()), default=0)
         rows = MAX_BATCH // max(1, row)
-        many = {name: each._replace(shape=_fill(each, rows, guess)) for name, each in inputs.items()}
-        wide = {name: each._replace(shape=(1, rows)) if list(each.shape or ()) == [-1, -1] else one[name]
-                for name, each in inputs.items()}  # fmt: skip
-        for batch in (many, wide):
-            if batch != one:
-                with contextlib.suppress(MismatchError):  # the model takes no such batch, so none runs
-                    found.append(sizes.grow(written, batch)._replace(rows=rows))
+
+        def grow(rows: int, one: Mapping[str, Placeholder] = one, guess: Guess = guess) -> Iterator[Feed]:
+            many = {name: each._replace(shape=_fill(each, rows, guess)) for name, each in inputs.items()}
+            wide = {name: each._replace(shape=(1, rows)) if list(each.shape or ()) == [-1, -1] else one[name]
+                    for name, each in inputs.items()}  # fmt: skip
+            for batch in (many, wide):
+                if batch != one:
+                    with contextlib.suppress(MismatchError):  # the model takes no such batch, so none runs
+                        yield sizes.grow(written, batch)._replace(rows=rows)
+
+        largest = _largest(grow, min(most, rows) if sizes.measures else most)
+        if most:
+            rows = min(rows, most_rows(largest))
+        found += grow(rows)
         if sizes.measures and rows > 1:  # what grows from one row to a batch may be larger in between
             ended = time.monotonic() + SECONDS
             for count in [*BETWEEN, *(random.randint(2, rows) for _ in BETWEEN)]:
-                batch = {name: each._replace(shape=_fill(each, count, guess)) for name, each in inputs.items()}
                 if count < rows and time.monotonic() < ended:
-                    with contextlib.suppress(MismatchError):
-                        sizes.grow(written, batch)
-        return found
+                    list(grow(count))
+        return found + [feed._replace(is_tried=False) for feed in largest]
     if loose:  # the operations that were allowed do not tell
         shapes = {name: _fill(each, 1, Guess(1, 1, "")) for name, each in inputs.items()}
         return [Feed(shapes, 1, 0, 0)]
     raise ModelError(f"refused graph: no feed was found that fits it ({reasons[0]})")
 
 
-def most_rows(feeds: Sequence[Feed], most: int) -> int:
-    """How many rows a model may be fed at once, `most` at most, so that its outputs stay within the limits.
+def _largest(grow: Callable[[int], Iterator[Feed]], most: int) -> list[Feed]:
+    """The feeds of `most` rows, or of half as many, a quarter and so on, as many as stay within the limits."""
+    while most > 1:
+        try:
+            return list(grow(most))
+        except IndefiniteError:
+            raise
+        except ModelError:
+            most //= 2
+    return []
 
-    They grow with the rows as they did from one row to a batch; a model that takes no batch takes one row.
-    """
-    if not feeds:
-        return most
-    one, many = feeds[0], feeds[-1]
-    rows = most if many.rows > 1 else 1
-    for first, last, limit in ((one.elements, many.elements, MAX_TOTAL), (one.largest, many.largest, MAX_ELEMENTS)):
-        if last > first:
-            rows = min(rows, 1 + (limit - first) * (many.rows - 1) // (last - first))
-    return rows
+
+def most_rows(feeds: Sequence[Feed]) -> int:
+    """How many rows the largest of some feeds has; a model that takes no batch takes one row."""
+    return max((feed.rows for feed in feeds), default=1)
 
 
 class Guess(NamedTuple):

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from model_import_export import ModelError, command_line
 from model_import_export.graph_mode import tf
 from model_import_export.rows import Placeholder, numpy_type
+
+import numpy as np
 
 INPUT, OUTPUT = "inputs/x_sample", "linear_regression/add"  # the contract's names
 SHOWN = 20  # names in an error

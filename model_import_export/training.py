@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from model_import_export.command_line import count
 from model_import_export.digests import write_whole
 from model_import_export.graph_mode import tf
+
+import numpy as np
+from tqdm import tqdm
 
 NAME = "linear_regression"
 EVENT_FILES = "events.out.tfevents.*"

@@ -7,6 +7,7 @@ threads do not survive a fork.
 
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -24,7 +25,7 @@ from model_import_export import ModelError, graph_mode, model_file
 from model_import_export.command_line import one_line
 
 SECONDS = 20  # of processor time
-MEMORY = 3 << 29  # bytes beyond which it is ended, besides four times the model's files
+MEMORY = 5 << 28  # bytes beyond which it is ended, besides four times the model's files
 LIBRARIES = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", sys.prefix, sys.base_prefix, os.path.dirname(__file__))
 
 _zygote: tuple[Connection, int] | None = None
@@ -53,7 +54,7 @@ def run(path: str, work: Callable[..., Any], *arguments: Any, seconds: int = SEC
     try:
         with _lock:
             start()
-            _zygote[0].send((path, work, arguments, seconds))
+            _zygote[0].send((os.getcwd(), path, work, arguments, seconds))
             kind, value = _zygote[0].recv()
     except (EOFError, OSError):
         raise ModelError(f"cannot judge: {path}: the process that judges ended") from None
@@ -92,11 +93,14 @@ def start(unused: bool = False) -> None:
 def serve(descriptor: int) -> NoReturn:
     """Does the work that is asked for, each in a child, until the process that asks has ended."""
     graph_mode.import_tensorflow()
+    gc.freeze()  # TensorFlow's million objects, which no child needs to look through
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(descriptor) as its, contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            its.send(_supervise(*its.recv()))
+            folder, *work = its.recv()
+            os.chdir(folder)  # paths may be relative
+            its.send(_supervise(*work))
     os._exit(0)
 
 
@@ -146,7 +150,7 @@ def _child(
     global _progress
     _progress = writer
     try:
-        _end_with_parent(parent)
+        end_with_parent(parent)
         if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         for limit, most in (
@@ -171,7 +175,7 @@ def _child(
     os._exit(0)
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(1)

@@ -7,17 +7,18 @@ BundleHeaderProto. `PREFIX.data-*` are the tensors' bytes.
 Sources: tensorflow/core/util/tensor_bundle, tensorflow/core/lib/io/table_format.txt.
 """
 
+import itertools
 import math
 import os
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import cramjam
-
 from model_import_export import ModelError
 from model_import_export.graph_mode import tf
 from model_import_export.graph_rules import dtype_name
+
+import cramjam
 
 MAGIC = 0xDB4775248B80FB57
 MAX_INDEX = 64 << 20  # bytes
@@ -30,6 +31,7 @@ class Entry(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
+    size: int  # bytes
 
 
 def read_entries(prefix: str, most: int = MAX_DATA) -> dict[str, Entry]:
@@ -50,16 +52,19 @@ def read_entries(prefix: str, most: int = MAX_DATA) -> dict[str, Entry]:
         reader = tf.train.load_checkpoint(prefix)
         dtypes = reader.get_variable_to_dtype_map()
         shapes = reader.get_variable_to_shape_map()
-        return {name: Entry(dtypes[name].name, tuple(shape)) for name, shape in shapes.items()}
+        size = os.path.getsize(prefix)
+        return {name: Entry(dtypes[name].name, tuple(shape), size) for name, shape in shapes.items()}
     if os.path.getsize(path) > MAX_INDEX:
         raise ModelError(f"not a usable checkpoint: {path} is larger than {MAX_INDEX >> 20} MiB")
     with open(path, "rb") as file:
         data = file.read()
     try:
         items = list(_items(data))
+        if any(key >= after for (key, _), (after, _) in itertools.pairwise(items)):
+            raise ValueError("its keys are not in order")
         header = tensor_bundle_pb2.BundleHeaderProto.FromString(dict(items).get(b"", b"\xff"))
         protos = [
-            (key.decode(errors="replace"), tensor_bundle_pb2.BundleEntryProto.FromString(value))
+            (key.decode(errors="surrogateescape"), tensor_bundle_pb2.BundleEntryProto.FromString(value))
             for key, value in items
             if key
         ]
@@ -83,7 +88,7 @@ def _check(name: str, proto: Any, path: str, shard: str, size: int) -> Entry:
     if proto.shape.unknown_rank or any(dim < 0 for dim in dims) or len(dims) > 254:
         raise ModelError(f"{fault} has no definite shape")
     if proto.slices:
-        return Entry(dtype, dims)  # the parts have entries of their own
+        return Entry(dtype, dims, size)  # the parts have entries of their own
     if proto.offset < 0 or proto.size < 0 or proto.offset + proto.size > size:
         raise ModelError(f"{fault} ends beyond {shard}")
     elements = math.prod(dims)
@@ -93,7 +98,7 @@ def _check(name: str, proto: Any, path: str, shard: str, size: int) -> Entry:
         raise ModelError(f"{fault} is of type {dtype}")
     elif elements * tf.as_dtype(proto.dtype).size != proto.size:
         raise ModelError(f"{fault} has {proto.size} bytes for {elements} elements")
-    return Entry(dtype, dims)
+    return Entry(dtype, dims, proto.size)
 
 
 def _check_strings(fault: str, proto: Any, shard: str, elements: int) -> None:
@@ -142,20 +147,26 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         if data[offset + size] != 1 or _varint(block, 0)[0] > MAX_INDEX:
             raise ValueError("a block is compressed in an unknown way")
         block = bytes(cramjam.snappy.decompress_raw(block))
-    restarts = struct.unpack("<I", block[-4:])[0]
-    end = len(block) - 4 - 4 * restarts
+    count = struct.unpack("<I", block[-4:])[0]
+    end = len(block) - 4 - 4 * count
     if end < 0:
-        raise ValueError(f"a block of {len(block)} bytes cannot have {restarts} restarts")
+        raise ValueError(f"a block of {len(block)} bytes cannot have {count} restarts")
+    restarts = set(struct.unpack(f"<{count}I", block[end:-4]))  # where a search begins to read
     position, key = 0, b""
     while position < end:
+        start = position
         shared, position = _varint(block, position)
         unshared, position = _varint(block, position)
         length, position = _varint(block, position)
         if shared > len(key) or position + unshared + length > end:
             raise ValueError("an entry ends beyond its block")
+        if not shared:
+            restarts.discard(start)
         key = key[:shared] + block[position : position + unshared]
         yield key, block[position + unshared : position + unshared + length]
         position += unshared + length
+    if restarts - {0}:
+        raise ValueError("a search would begin within an entry")
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

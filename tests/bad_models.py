@@ -15,10 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model_import_export.graph_mode import new_saved_model, tf
 
+import numpy as np
+
+# What `make` makes besides the graphs below, and `make_saved_models`.
+FILES = "empty truncated random text two_forms hidden_attribute flipped sparse empty_nodes folder fifo".split()
+SAVED_MODELS = (
+    "reads_passwd reads_zero reads_fifo reads_another reads_at_start reads_parsed restores_when_used restores_at_start "
+    "long_entry heavy_start footer entry_size string_length other_shape filled link_to_file link_to_folder "
+    "fifo_fingerprint fifo_saved_model_debug_info fifo_variables"
+).split()
 WRITTEN = "written"  # the file that a graph would write, in the folder where it is run
 
 
@@ -67,7 +74,8 @@ def recursive() -> Any:
 def mistyped() -> Any:
     """A Const whose tensor is of another type than it declares."""
     graph_def = line()
-    next(node for node in graph_def.node if node.name == "slope").attr["dtype"].type = 1
+    tensor = next(node for node in graph_def.node if node.name == "slope").attr["value"].tensor
+    tensor.CopyFrom(tf.make_tensor_proto(1.5, tf.float32))
     return graph_def
 
 
@@ -187,7 +195,11 @@ def doubled_string(x: Any) -> Any:
 
 def shape_of_a_fill() -> Any:
     """A shape that is calculated from 10^12 ones, while the graph is imported."""
-    return output_of(lambda x: tf.reshape(x, [tf.cast(tf.reduce_prod(tf.fill([10**6, 10**6], 1)), tf.int32), -1]) + 0.0)
+    graph_def = output_of(lambda x: tf.reshape(x, [tf.cast(tf.reduce_prod(tf.fill([2, 3], 1)), tf.int32), -1]) + 0.0)
+    for node in graph_def.node:
+        if node.op == "Const" and node.attr["value"].tensor == tf.make_tensor_proto([2, 3]):
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([10**6, 10**6]))
+    return graph_def
 
 
 def window(x: Any) -> Any:
@@ -199,6 +211,164 @@ def convolution(x: Any) -> Any:
     image = tf.cast(tf.reshape(tf.tile(x[:1, :1], [1024, 1024]), [1, 1024, 1024, 1]), tf.float32)
     kernel = tf.ones([1000, 1000, 1, 1])
     return x + tf.cast(tf.reduce_sum(tf.nn.conv2d(image, kernel, [1, 1, 1, 1], "SAME")), tf.float64)
+
+
+def swapped_function() -> Any:
+    """A function that nobody calls, which TensorFlow's optimizer puts in the place of the one that is called."""
+    from tensorflow.python.framework import function
+
+    @function.Defun(tf.float64, func_name="called")
+    def called(x: Any) -> Any:
+        return x + 1.0
+
+    @function.Defun(tf.float64, func_name="hidden")
+    def hidden(x: Any) -> Any:
+        with tf.control_dependencies([tf.raw_ops.WriteFile(filename=WRITTEN, contents="")]):
+            return x + 2.0
+
+    def build(x: Any) -> Any:
+        for each in (called, hidden):
+            each.add_to_graph(tf.get_default_graph())
+        return tf.raw_ops.PartitionedCall(args=[x * 2.0], Tout=[tf.float64], f=called)[0] * 3.0
+
+    graph_def = output_of(build)
+    for each in graph_def.library.function:
+        each.attr["api_implements"].s = b"the same"
+        each.attr["api_preferred_device"].s = b"CPU" if each.signature.name == "hidden" else b"GPU"
+    return graph_def
+
+
+def labelled_twice() -> Any:
+    """A constant in a function, and one outside it that is named as that is once the function is written out."""
+    from tensorflow.python.framework import function
+
+    @function.Defun(tf.float64, func_name="f")
+    def inner(x: Any) -> Any:
+        return x + tf.fill(tf.constant([10**9], name="c"), tf.constant(1.0, tf.float64))[0]
+
+    def build(x: Any) -> Any:
+        small = tf.fill(tf.constant([2], name="call/c"), tf.constant(1.0, tf.float64))
+        return inner(x, name="call") + small[0]
+
+    return output_of(build)
+
+
+def doubling_calls() -> Any:
+    """Forty functions, each of which calls the next one twice."""
+    graph_def = line()
+    double = tf.float64.as_datatype_enum
+    for i in range(40):
+        function = graph_def.library.function.add()
+        function.signature.name = f"f{i}"
+        function.signature.input_arg.add(name="x", type=double)
+        function.signature.output_arg.add(name="y", type=double)
+        if i < 39:
+            function.node_def.add(name="a", op=f"f{i + 1}", input=["x"])
+            function.node_def.add(name="b", op=f"f{i + 1}", input=["a:y:0"])
+        function.ret["y"] = "b:y:0" if i < 39 else "x"
+    graph_def.node.add(name="call", op="f0", input=["linear_regression/add"])
+    return graph_def
+
+
+def told_by_the_call() -> Any:
+    """A function whose constant is what its caller says."""
+    graph_def = line()
+    function = graph_def.library.function.add()
+    function.signature.name = "f"
+    function.signature.output_arg.add(name="y", type=tf.float64.as_datatype_enum)
+    function.signature.attr.add(name="content", type="tensor")
+    node = function.node_def.add(name="c", op="Const")
+    node.attr["dtype"].type = tf.float64.as_datatype_enum
+    node.attr["value"].placeholder = "content"
+    function.ret["y"] = "c:output:0"
+    graph_def.node.add(name="call", op="f").attr["content"].tensor.CopyFrom(tf.make_tensor_proto(1.0, tf.float64))
+    return graph_def
+
+
+def filled(size: Any) -> Any:
+    """The first of as many ones."""
+    return tf.fill([tf.cast(size, tf.int32)], tf.constant(1.0, tf.float64))[0]
+
+
+def size_of_either(x: Any) -> Any:
+    tf.disable_control_flow_v2()
+    return x + filled(tf.cond(x[0, 0] > 0.7, lambda: tf.constant(10**9), lambda: tf.constant(1)))
+
+
+def size_of_a_branch(x: Any) -> Any:
+    tf.enable_control_flow_v2()
+    pair = tf.cond(x[0, 0] > 0.7, lambda: (1, tf.constant(10**9)), lambda: (1, tf.constant(1)))
+    tf.disable_control_flow_v2()
+    return x + filled(pair[1])
+
+
+def between_rows(x: Any) -> Any:
+    """As many ones as a parabola says, which is zero for one number and for 4,096."""
+    count = tf.size(x)
+    return x + tf.reduce_sum(tf.fill([(count - 1) * (4096 - count) * 500], tf.constant(1.0, tf.float64)))
+
+
+def long_default(x: Any) -> Any:
+    table = tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.string)
+    found = tf.raw_ops.LookupTableFindV2(table_handle=table, keys=tf.cast(x, tf.int64), default_value="a" * (4 << 20))
+    return x + tf.cast(tf.strings.length(found), tf.float64)
+
+
+def cropped(x: Any) -> Any:
+    """A box that is too high for its numbers: its pixels are somewhere in memory."""
+    box = tf.cast(x[0, 0], tf.float32) * [[0.0, 0.0, 3e38, 0.0]]
+    pixels = tf.image.crop_and_resize(tf.ones([1, 6, 6, 4]), box, [0], [3, 3], "nearest")
+    return x + tf.cast(tf.reduce_sum(pixels), tf.float64)
+
+
+def hue(x: Any) -> Any:
+    """A hue that is turned by what is fed, a step at a time."""
+    return x + tf.cast(tf.reduce_sum(tf.image.adjust_hue(tf.ones([1, 1, 3]), tf.cast(x[0, 0], tf.float32))), tf.float64)
+
+
+def split_sizes() -> Any:
+    """SplitV whose sizes are a matrix: shape inference ends the process."""
+    graph_def = output_of(lambda x: tf.split(tf.tile(x[:1, :1], [3, 1]), [1, 2])[0])
+    split = next(node for node in graph_def.node if node.op == "SplitV")
+    sizes = next(node for node in graph_def.node if node.name == split.input[1])
+    sizes.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([[1, 2], [1, 2]], tf.int32))
+    return graph_def
+
+
+def hidden_attribute() -> bytes:
+    """The line, in which Python's parser does not see what TensorFlow's does: an attribute that ends the process.
+
+    It lies in an entry with a field that the entry's type does not declare.
+    """
+    graph_def = line()
+    node = next(node for node in graph_def.node if node.op == "AddV2")
+    name = b"_execution_count"
+    value = b"\x18" + b"\xff" * 9 + b"\x01"  # i: -1
+    entry = b"\x0a" + bytes([len(name)]) + name + b"\x12" + bytes([len(value)]) + value + b"\x18\x01"
+    data = node.SerializeToString() + b"\x2a" + bytes([len(entry)]) + entry
+    graph_def.node.remove(node)
+    return graph_def.SerializeToString() + b"\x0a" + varint(len(data)) + data
+
+
+def two_forms() -> bytes:
+    """A file that is one graph as binary, which writes a file, and another as text, which does nothing.
+
+    As text all of the first graph is a comment. For that a newline, which begins a name, is written as a number of two
+    bytes, and those two are part of characters.
+    """
+
+    def field(tag: int, payload: bytes) -> bytes:
+        start = b"\t#......\xc2\x8a\0" if tag == 0x0A else bytes([tag])  # a field of eight bytes, then 10 in two bytes
+        return start + bytes([len(payload)]) + payload
+
+    def attribute(name: bytes, value: bytes) -> bytes:
+        return field(0x2A, field(0x0A, name) + field(0x12, value))
+
+    tensor = b"\x08\x07" + field(0x12, b"") + field(0x42, WRITTEN.encode())
+    text = attribute(b"dtype", b"\x30\x07") + attribute(b"value", field(0x42, tensor))
+    data = field(0x0A, field(0x0A, b"c") + field(0x12, b"Const") + text)
+    data += field(0x0A, field(0x0A, b"w") + field(0x12, b"WriteFile") + field(0x1A, b"c") + field(0x1A, b"c"))
+    return data + field(0x7A, b'\nnode { name: "y" op: "NoOp" }\n')
 
 
 GRAPHS: dict[str, Callable[[], Any]] = {
@@ -227,6 +397,23 @@ GRAPHS: dict[str, Callable[[], Any]] = {
     "shape_of_a_fill": shape_of_a_fill,
     "window": lambda: output_of(window),
     "convolution": lambda: output_of(convolution),
+    "swapped_function": swapped_function,
+    "labelled_twice": labelled_twice,
+    "doubling_calls": doubling_calls,
+    "told_by_the_call": told_by_the_call,
+    "size_of_the_feed": lambda: output_of(lambda x: x + filled(x[0, 0] * 1e9)),
+    "size_of_either": lambda: output_of(size_of_either),
+    "size_of_a_branch": lambda: output_of(size_of_a_branch),
+    "stitched": lambda: graph_with(lambda x, _: tf.dynamic_stitch([tf.cast(x[0] * 1e9, tf.int32)], [x[0]])),
+    "between_rows": lambda: output_of(between_rows),
+    "long_default": lambda: output_of(long_default),
+    "wide_text": lambda: output_of(
+        lambda x: x + tf.cast(tf.strings.length(tf.as_string(x, width=1 << 28)), tf.float64)
+    ),
+    "series": lambda: output_of(lambda x: tf.zeta(tf.constant(3.0, tf.float64), x)),
+    "cropped": lambda: output_of(cropped),
+    "hue": lambda: output_of(hue),
+    "split_sizes": split_sizes,
 }
 
 
@@ -260,9 +447,15 @@ def times_variable(x: Any, value: Any = ((1.0,),)) -> Any:
     return (x * tf.reduce_sum(v),)
 
 
-def plus_table(x: Any, filename: Any, when_used: bool = True) -> Any:
+def times_text(x: Any) -> Any:
+    """x times the length of a variable `v`."""
+    v = tf.get_variable("v", initializer=tf.constant("a"), use_resource=True)
+    return (x * tf.cast(tf.strings.length(v), tf.float64),)
+
+
+def plus_table(x: Any, filename: Any, when_used: bool = True, asset_text: str = "v.txt") -> Any:
     """x plus the size of a table that is read from a file, whenever that is asked for or at the start alone."""
-    asset = tf.constant("v.txt", name="asset")
+    asset = tf.constant(asset_text, name="asset")
     handle = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
     init = tf.raw_ops.InitializeTableFromTextFileV2(
         table_handle=handle, filename=asset if filename is None else filename, key_index=-2, value_index=-1
@@ -281,6 +474,20 @@ def declare_asset(folder: Path, tensor: str = "asset:0") -> Path:
         asset.tensor_info.name = tensor
 
     return change(folder, edit)
+
+
+def reads_at_start(x: Any) -> Any:
+    return plus_table(x, tf.constant("/etc/passwd"), False)
+
+
+def long_entry(x: Any) -> Any:
+    """x plus the lengths of what a table says, one of which is eight million characters."""
+    table = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.string)
+    values = tf.constant(["a", "a" * (8 << 20)])
+    start = tf.raw_ops.LookupTableImportV2(table_handle=table, keys=tf.constant(["0", "1"]), values=values)
+    keys = tf.as_string(tf.cast(x, tf.int32))
+    found = tf.raw_ops.LookupTableFindV2(table_handle=table, keys=keys, default_value="")
+    return x + tf.cast(tf.strings.length(found), tf.float64), start
 
 
 def parsed_name(x: Any) -> Any:
@@ -329,8 +536,8 @@ def varint(value: int) -> bytes:
     return text + bytes([value])
 
 
-def write_index(folder: Path, entry: Any, block_size: int = 0) -> Path:
-    """Writes the variables.index of a SavedModel anew, with this BundleEntryProto for `v`."""
+def write_index(folder: Path, *entries: Any, block_size: int = 0) -> Path:
+    """Writes the variables.index of a SavedModel anew, with these BundleEntryProtos for `v`."""
     from tensorflow.core.framework import versions_pb2
     from tensorflow.core.protobuf import tensor_bundle_pb2
 
@@ -345,10 +552,10 @@ def write_index(folder: Path, entry: Any, block_size: int = 0) -> Path:
         data += text + b"\0" + struct.pack("<I", crc32c(text + b"\0"))
         return handle
 
-    values = block((b"", header.SerializeToString()), (b"v", entry.SerializeToString()))
+    values = block((b"", header.SerializeToString()), *((b"v", entry.SerializeToString()) for entry in entries))
     handles = block() + block((b"v", values))
     if block_size:
-        handles = handles[:-2] + varint(block_size)
+        handles = handles[:-1] + varint(block_size)
     data += handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
     (folder / "variables" / "variables.index").write_bytes(data)
     return folder
@@ -372,29 +579,33 @@ def make_saved_models(folder: Path, other: str) -> list[Path]:
         return export(folder / name, times_variable)
 
     made = [
-        declare_asset(export(folder / "reads_passwd", lambda x: plus_table(x, tf.constant("/etc/passwd")))),
-        declare_asset(export(folder / "reads_zero", lambda x: plus_table(x, tf.constant("/dev/zero")))),
-        declare_asset(export(folder / "reads_when_used", lambda x: plus_table(x, None))),
+        declare_asset(export(folder / "reads_passwd", lambda x: plus_table(x, None, asset_text="/etc/passwd"))),
+        declare_asset(export(folder / "reads_zero", lambda x: plus_table(x, None, asset_text="/dev/zero"))),
+        declare_asset(export(folder / "reads_fifo", lambda x: plus_table(x, None, asset_text=str(folder / "pipe")))),
+        declare_asset(export(folder / "reads_another", lambda x: plus_table(x, tf.constant("/etc/passwd")))),
+        declare_asset(export(folder / "reads_at_start", reads_at_start, main_op=tf.group)),
         declare_asset(export(folder / "reads_parsed", parsed_name), "ParseExample/ParseExampleV2:0"),
         export(folder / "restores_when_used", lambda x: restored(x, other, False)),
         export(folder / "restores_at_start", lambda x: restored(x, other, True), main_op=tf.group),
+        export(folder / "long_entry", long_entry, main_op=tf.group),
         export(folder / "heavy_start", heavy, main_op=lambda product: tf.group(product)),
-        write_index(plain("footer"), entry(), 1 << 62),
-        write_index(plain("entry_size"), entry(1 << 40)),
-        write_index(plain("string_length"), entry(8, tf.string.as_datatype_enum, ())),
+        write_index(plain("footer"), entry(), block_size=1 << 62),
+        write_index(plain("entry_size"), entry(1 << 40, dims=(1 << 37,))),
+        write_index(export(folder / "string_length", times_text), entry(17, tf.string.as_datatype_enum, ())),
     ]
+    os.mkfifo(folder / "pipe")
     shard = made[-1] / "variables" / "variables.data-00000-of-00001"
-    shard.write_bytes(varint(1 << 60)[:8].ljust(8, b"\x7f"))
+    shard.write_bytes(varint(1 << 60) + struct.pack("<I", crc32c(struct.pack("<Q", 1 << 60))) + b"text")
     large = export(folder / ".large", lambda x: times_variable(x, np.ones([40000, 1])))
     made.append(plain("other_shape"))
     shutil.rmtree(made[-1] / "variables")
     shutil.copytree(large / "variables", made[-1] / "variables")
 
-    def filled(x: Any) -> Any:
+    def filled_by_variable(x: Any) -> Any:
         v = tf.get_variable("v", initializer=tf.constant([10**5, 10**5]), use_resource=True)
         return (x + tf.reduce_sum(tf.fill(v, tf.constant(1.0, tf.float64))),)
 
-    made.append(export(folder / "filled", filled))
+    made.append(export(folder / "filled", filled_by_variable))
     for name, kind in (("link_to_file", "v.txt"), ("link_to_folder", "")):
         path = declare_asset(export(folder / name, lambda x: plus_table(x, None, False), main_op=tf.group))
         if kind:
@@ -430,6 +641,8 @@ def make(folder: Path) -> list[Path]:
     add("truncated", good[: len(good) // 2])
     add("random", random.Random(1).randbytes(1000))
     add("text", b"This is not a graph.\n")
+    add("two_forms", two_forms())
+    add("hidden_attribute", hidden_attribute())
     add("flipped", bytes([good[0] ^ 128]) + good[1:])
     with open(add("sparse", b""), "wb") as file:
         file.truncate(3 << 30)
