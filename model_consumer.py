@@ -9,11 +9,11 @@ import sys
 from argparse import Namespace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from model_import_export import command_line, digests, graph_check, model_file, rows, tensors
 from model_import_export.graph_mode import session_config, tf
 from model_import_export.model_file import CHECKPOINT, SAVED_MODEL, Model
+
+import numpy as np
 
 
 class Loaded(NamedTuple):

@@ -18,9 +18,6 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from tqdm import tqdm
-
 from model_import_export import command_line
 from model_import_export.graph_mode import session_config, tf
 from model_import_export.training import (
@@ -31,6 +28,9 @@ from model_import_export.training import (
     print_line,
     remove_earlier_run,
 )
+
+import numpy as np
+from tqdm import tqdm
 
 
 class TrainingGraph(NamedTuple):

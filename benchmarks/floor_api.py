@@ -6,9 +6,9 @@ Takes the flags of cookbook/freezemodel_serve.py.
 import argparse
 from typing import Any
 
-import numpy as np
-
 from model_import_export.graph_mode import tf
+
+import numpy as np
 
 
 def main() -> None:

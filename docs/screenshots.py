@@ -12,13 +12,13 @@ import io
 import time
 from pathlib import Path
 
+from chromium import open_browser
+from tensorboard_server import start_tensorboard
+
 from PIL import Image, ImageChops
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
-
-from chromium import open_browser
-from tensorboard_server import start_tensorboard
 
 DOCS = Path(__file__).parent
 WAIT = 60  # seconds for a page to show what is looked for

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 from model_import_export import trial
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # The environment of somebody who has activated the environment that runs the tests.

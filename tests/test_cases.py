@@ -5,12 +5,12 @@ import json
 import os
 from typing import Any
 
-import numpy as np
-import pytest
-
 from conftest import ROOT
 from model_import_export import rows
 from model_import_export.rows import Placeholder
+
+import numpy as np
+import pytest
 
 
 def cases(name: str) -> list[Any]:

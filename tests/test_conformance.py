@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
 import small_models
 from conftest import ROOT, USER, Result, run_command, run_program
 from model_import_export.graph_mode import tf
+
+import numpy as np
+import pytest
 
 GO = ROOT / "go_consumer" / "go_consumer"
 JAVA = ROOT / "java_consumer" / "target" / "java_consumer.jar"

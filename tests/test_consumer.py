@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from conftest import ROOT, USER, Result, run_command
 from model_import_export.graph_mode import tf
 from test_conformance import processor_time
+
+import pytest
 
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"
 PLACEHOLDERS = (
@@ -152,7 +152,10 @@ def test_steps_back_to_a_complete_checkpoint(consume: Consume, checkpoints: Path
         (b"", "no complete checkpoint: saved_model (give one of: ...)"),
         (b'model_checkpoint_path: "elsewhere"\n', "no complete checkpoint: saved_model (give one of: ...)"),
         (b"\xff\x00", "not a checkpoint's state file: saved_model/checkpoint (give the prefix of a checkpoint)"),
-        (b"model_checkpoint_path: 5", "not a checkpoint's state file: saved_model/checkpoint (give the prefix of a checkpoint)"),
+        (
+            b"model_checkpoint_path: 5",
+            "not a checkpoint's state file: saved_model/checkpoint (give the prefix of a checkpoint)",
+        ),
         (None, "no file checkpoint: saved_model does not say which is the newest (give one of: ...)"),
     ],
 )

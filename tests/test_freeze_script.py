@@ -9,10 +9,10 @@ import stat
 import sys
 from pathlib import Path
 
-import pytest
-
 from conftest import ROOT, Result, run_command
 from model_import_export.graph_mode import tf
+
+import pytest
 
 SCRIPT = ROOT / "freeze_graph_linear_regression.sh"
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"

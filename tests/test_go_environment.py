@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from conftest import ROOT, Result, run_command
+
+import pytest
 
 SHOW = 'echo "$?|${CGO_CFLAGS-}|${CGO_LDFLAGS-}"'
 CLEAN = {"CGO_CFLAGS": "", "CGO_LDFLAGS": "", "LIBRARY_PATH": ""}

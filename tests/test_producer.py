@@ -14,10 +14,10 @@ import termios
 import time
 from pathlib import Path
 
-import pytest
-
 from conftest import ROOT, USER, run_command, run_program, start_program
 from model_import_export.graph_mode import tf
+
+import pytest
 
 LINE = re.compile(r"epoch: (\d+), loss: (\S+), slope: (\S+), intercept: (\S+)")
 SERIES = {

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 from model_import_export import rows
 from model_import_export.rows import Placeholder
+
+import numpy as np
+import pytest
 
 LINE = Placeholder("x", "float64", (-1, -1))
 

@@ -2,9 +2,9 @@
 
 import subprocess
 
-import pytest
-
 from conftest import ROOT, run_command
+
+import pytest
 
 
 @pytest.mark.parametrize("command", ["ruff format --check --quiet .", "ruff check --quiet ."])
