@@ -11,6 +11,7 @@ import org.tensorflow.TensorFlow;
 public final class Terminal {
     private static final int LONGEST_ERROR = 1000; // characters
     private static Process relay; // to standard error, where that is a file
+    private static Throwable missing; // why TensorFlow's library could not be loaded
 
     private Terminal() {}
 
@@ -98,15 +99,12 @@ public final class Terminal {
             main.run();
         } catch (Throwable e) {
             if (!"Broken pipe".equals(e.getMessage())) {
-                System.err.println(program + ": " + oneLine(reason(e)));
+                join(library);
+                System.err.println(program + ": " + oneLine(reason(e instanceof LinkageError && missing != null ? missing : e)));
                 status = e instanceof Arguments.Wrong ? 2 : 1;
             }
         }
-        try {
-            library.join(); // a process that ended while it is loaded could crash
-        } catch (InterruptedException e) {
-            status = 1;
-        }
+        join(library); // a process that ended while it is loaded could crash
         if (relay != null) { // what it said has to arrive
             System.err.close();
             relay.onExit().join();
@@ -118,8 +116,16 @@ public final class Terminal {
     private static void loadLibrary() {
         try {
             TensorFlow.version();
-        } catch (Throwable e) {
-            // Its first user says so.
+        } catch (Throwable e) { // its first user hears only that the class could not be initialized
+            missing = e;
+        }
+    }
+
+    private static void join(Thread thread) {
+        try {
+            thread.join();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
     }
 
