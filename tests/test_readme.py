@@ -4,14 +4,17 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
-
 import page
 from conftest import ROOT, run_command
 from model_import_export.graph_mode import tf
 from page import Step
 
+import pytest
+
 README = (ROOT / "README.md").read_text()
+CONSUMERS, METAGRAPH, TROUBLES = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("consumers", "metagraph", "troubleshooting")
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,8 @@ README = (ROOT / "README.md").read_text()
     [
         ("loss: 1.5\n", "loss: 1.5000000001\n", True),
         ("loss: 1.5\n", "loss: 1.50001\n", False),
+        ("[0.99973094 1.5]", "[0.99973194 1.5]", True),
+        ("[0.99973094 1.5]", "[0.98973094 1.5]", False),
         ("[0.0012245789718652311 -3]", "[0.0012245789718652311 -3]", True),
         ("[0.0012245789718652311 -3]", "[0.0012345789718652311 -3]", False),
         ("118 nodes\n", "117 nodes\n", False),
@@ -38,8 +43,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page.check_out(tmp_path_factory.mktemp("checkout"))
 
 
-# `make run` takes all the steps, each of which the page takes again.
-STEPS = [step for step in page.steps(README) if step.command != "make run"]
+# `make run` takes all the steps, each of which the page takes again. The page on the consumers follows it.
+STEPS = [step for step in page.steps(README) if step.command != "make run"] + page.steps(CONSUMERS)
 
 
 @pytest.fixture(scope="module")
@@ -81,29 +86,23 @@ def test_make_run_prints_what_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_every_python_session_prints_what_the_readme_says(checkout: Path, walked: list[tuple[Step, str]]) -> None:
-    (checkout / "sessions.txt").write_text("\n".join(page.blocks(README, "pycon")))
+    (checkout / "sessions.txt").write_text("\n".join(page.blocks(METAGRAPH, "pycon")))
     options = "-o doctest_optionflags='NUMBER ELLIPSIS' --doctest-glob=sessions.txt -p no:cacheprovider"
     result = run_command(f"python -m pytest -q {options} sessions.txt", checkout)
     assert result.status == 0, result.out
     assert "1 passed" in result.out
-    assert sum(text.count(">>> ") for text in page.blocks(README, "pycon")) > 15
+    assert sum(text.count(">>> ") for text in page.blocks(METAGRAPH, "pycon")) > 15
 
 
 def test_blocks_that_do_not_run_are_these() -> None:
     assert [text.split()[1:3] for text in page.blocks(README, "console", run=False)] == [
         ["git", "clone"],
-        ["make", "test"],
         ["tensorboard", "--logdir"],
     ]
-    assert {match["language"] for match in page.BLOCK.finditer(README)} == {"console", "pycon", "sh"}
-    assert README.count("\n```") == 2 * len(list(page.BLOCK.finditer(README))), "every fence belongs to a block"
-
-
-def test_table_of_file_sizes(checkout: Path, walked: list[tuple[Step, str]]) -> None:
-    rows = re.findall(r"`((?:exported|frozen)_graphs/\S+|saved_model/\S+)` \| (\d+) \|", README)
-    assert len(rows) == 6
-    for name, size in rows:
-        assert (checkout / name).stat().st_size == int(size), name
+    for text, languages in ((README, {"console"}), (CONSUMERS, {"console", "sh"}), (METAGRAPH, {"pycon"})):
+        assert {match["language"] for match in page.BLOCK.finditer(text)} == languages
+        assert text.count("\n```") == 2 * len(list(page.BLOCK.finditer(text))), "every fence belongs to a block"
+    assert not page.blocks(CONSUMERS, "console", run=False)
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md")], ids=lambda path: path.name)
@@ -112,21 +111,17 @@ def test_links_and_pictures_are_there(path: Path) -> None:
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
-def test_an_environment_that_is_not_active_is_quoted_to_the_letter() -> None:
-    section = README[README.index("## Troubleshooting") : README.index("## References")]
-    (listed,) = re.findall(r"`ModuleNotFoundError: No module named (.*)the\n", section)
-    for program in (
-        "model_producer.py",
-        "cookbook/inspect_model.py",
-        "distributed/train.py",
-        "serving/model_server.py",
-    ):
-        missing = run_command(f"python -S {program}").err
-        assert missing.splitlines()[-1].removeprefix("ModuleNotFoundError: No module named ") in listed
+def test_without_the_environment_one_line_says_what_to_do() -> None:
+    for program in ("model_producer.py", "model_check.py", "model_freeze.py", "model_consumer.py"):
+        done = run_command(f"python -S {program}")
+        assert done.err.count("\n") == 1, done
+        assert "run make venv, then source .venv/bin/activate" in done.err
+    for program in ("cookbook/inspect_model.py", "distributed/score.py", "serving/model_server.py"):
+        assert run_command(f"python -S {program}").err.splitlines()[-1] in TROUBLES
 
 
 def troubles(folder: Path) -> dict[str, object]:
-    """What makes TensorFlow give the errors of the section Troubleshooting."""
+    """What makes TensorFlow give the errors of the page on troubles."""
     prefix = str(folder / "saved_model" / "linear_regression.ckpt-1900")
     frozen = tf.GraphDef.FromString((folder / "frozen_graphs" / "frozen_linear_regression.pb").read_bytes())
     unfrozen = tf.MetaGraphDef.FromString(Path(f"{prefix}.meta").read_bytes()).graph_def
@@ -167,19 +162,17 @@ def troubles(folder: Path) -> dict[str, object]:
 
 
 def test_troubles_are_quoted_to_the_letter(trained: Path) -> None:
-    section = README[README.index("## Troubleshooting") : README.index("## References")]
     for message, cause in troubles(trained).items():
-        assert message in section
+        assert message in TROUBLES
         with pytest.raises(Exception) as error:  # noqa: PT011
             cause()
         assert message in f"{type(error.value).__name__}: {error.value}"
     page = "No dashboards are active for the current data set."
-    assert page in section
+    assert page in TROUBLES
 
 
 def test_troubles_of_other_languages_are_quoted_to_the_letter(trained: Path, tmp_path: Path) -> None:
     """Of the compiler, the linker and Java; those of a running Go program are compared by Go's tests."""
-    section = README[README.index("## Troubleshooting") : README.index("## References")]
     shutil.copytree(ROOT / "java_consumer" / "target" / "lib", tmp_path / "lib")
     shutil.copy(ROOT / "java_consumer" / "target" / "java_consumer.jar", tmp_path)
     next(tmp_path.glob("lib/tensorflow-core-native-*-*.jar")).unlink()
@@ -190,7 +183,7 @@ def test_troubles_of_other_languages_are_quoted_to_the_letter(trained: Path, tmp
         ("cannot find -ltensorflow", f"echo 'int main() {{ return 0; }}' | {compile_it}"),
         ("no jnitensorflow in java.library.path", f"java -jar {tmp_path}/java_consumer.jar"),
     ):
-        assert message in section
+        assert message in TROUBLES
         assert message in run_command(command, trained, **clean).err
 
 
