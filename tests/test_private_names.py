@@ -1,4 +1,4 @@
-"""What the project uses of TensorFlow and uvicorn that they do not promise to keep: where one moves, this says which."""
+"""What the project uses of TensorFlow and uvicorn that they do not promise to keep: which name moved, who uses it."""
 
 import inspect
 import re
