@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import signal
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,7 @@ def make_job(flags: argparse.Namespace) -> Job:
     names = tensors.Names(flags.input, tuple([flags.output] if flags.output else ()), flags.tag, flags.signature)
     columns = tuple(flags.column or ["x"])
     options = scoring.Options(model, names, tuple(flags.feed), columns, flags.prediction, flags.on_error)
-    return Job(options, flags.rows, flags.save, tables.Text(flags.delimiter, flags.encoding))
+    return Job(options, flags.rows, flags.save, tables.Text(flags.delimiter, flags.encoding), uuid.uuid4().hex[:8])
 
 
 def start_engine(job: Job, flags: argparse.Namespace) -> contextlib.AbstractContextManager[Engine]:
@@ -129,7 +130,7 @@ def make_plan(job: Job, workers: int) -> Plan:
         stale = [
             path for path, mark in zip(split_otherwise, pool.map(mark_there, split_otherwise), strict=True) if mark
         ]
-    stale += filter(tables.is_left_over, there)
+    stale += (path for path in there if tables.is_left_over(path, job.run))
     done = len(pairs) - len({task.path for task in left})
     return Plan([task._replace(spare=len(left) < workers) for task in left], done, stale, others)
 
@@ -161,7 +162,7 @@ def report(outcomes: list[Outcome], save: str) -> None:
         first.setdefault(outcome.task.path, []).extend(outcome.first_bad)
     for path, count in bad.items():
         if count:
-            print(f"no prediction for {count} rows of {path}: {some(first[path], count)}")
+            print(f"no prediction for {count} row{'s' * (count > 1)} of {path}: {some(first[path], count)}")
     differing = {}
     for outcome in outcomes:
         its, usual = outcome.columns, outcomes[0].columns

@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import re
+import textwrap
 import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import model_import_export
 
+import pyarrow as pa
 from pyarrow import fs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,11 +52,17 @@ def is_parquet(path: str) -> bool:
 
 @functools.cache
 def locate(uri: str) -> tuple[Any, str]:
-    """pyarrow's file system and the path in it, of a URI (`s3://...`) or of a path of this machine."""
-    if "://" in uri:
+    """pyarrow's file system and the path in it, of a URI (`s3://...`) or a path of this machine. Raises ValueError."""
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    try:
         system, path = fs.FileSystem.from_uri(uri)
-        return system, path.rstrip("/")
-    return fs.LocalFileSystem(), os.path.abspath(uri)
+    except (pa.ArrowException, OSError) as error:
+        hint = (
+            "hdfs:// takes JAVA_HOME and HADOOP_HOME" if uri.startswith("hdfs:") else "s3://, gs://, abfs://, hdfs://"
+        )
+        raise ValueError(f"no such file system: {uri}: {textwrap.shorten(str(error), 200)} ({hint})") from None
+    return system, path.rstrip("/")
 
 
 def is_local(system: Any) -> bool:

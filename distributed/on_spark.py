@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import spark_session
-from files import Task, zip_code
+from files import Task, find, locate, zip_code
 from scoring import Job, Outcome, score_task
+from tables import is_left_over
 
 from py4j.protocol import Py4JError
 from pyspark import AccumulatorParam, SparkContext, SparkFiles
@@ -28,12 +29,27 @@ class Outcomes(AccumulatorParam):
 
 @contextlib.contextmanager
 def cluster(job: Job, master: str, settings: Sequence[tuple[str, str]]) -> Iterator[Any]:
-    """Executors that have the code and the model, as an engine. Raises ValueError where there is no such master."""
-    with spark_session.start(master, settings) as spark, tempfile.TemporaryDirectory() as folder:
+    """Executors that have the code and the model, as an engine. Raises ValueError where there is no such master.
+
+    At the end they are ended, and what those that were killed, by whomever, had begun to write is removed.
+    """
+    with _no_leftovers(job), tempfile.TemporaryDirectory() as folder, spark_session.start(master, settings) as spark:
         with spark_session.explaining(master):
             spark.addPyFile(zip_code(folder))
             spark.addFile(job.options.model.path, recursive=os.path.isdir(job.options.model.path))
         yield lambda tasks: _run(spark, job, tasks)
+
+
+@contextlib.contextmanager
+def _no_leftovers(job: Job) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        system, folder = locate(job.save)
+        with contextlib.suppress(OSError):
+            for file in find(system, folder)[1]:
+                if is_left_over(file.path, job.run):
+                    system.delete_file(file.path)
 
 
 def _run(spark: SparkContext, job: Job, tasks: Sequence[Task]) -> Iterator[int | Outcome]:

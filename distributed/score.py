@@ -1,12 +1,15 @@
-"""Scores Parquet or CSV files of any size: each row, with the model's prediction added, goes into a Parquet file.
+"""Scores Parquet or CSV files of any size: adds a model's prediction to each row.
 
     python distributed/score.py --rows data --save results/scored
-    python distributed/score.py --rows data --save results/scored --spark spark://HOST:7077
+    python distributed/score.py --rows data --save results/scored \\
+      --spark spark://HOST:7077
 
-Reads   --rows   a folder (and those below it), a pattern or a file; paths of this machine or such as s3://BUCKET/FOLDER
-        --model  a frozen graph or a SavedModel's folder
-Writes  --save   a Parquet file per input file (several, for a large one), whole or not at all. One that is there
-                 already, of the same file, model and flags, is left as it is: a rerun does what is missing.
+Reads   --rows   a folder and those below it, a pattern or a file, on this
+                 machine or in a store (s3://BUCKET/FOLDER)
+        --model  a frozen graph or a SavedModel folder
+Writes  --save   one Parquet file per input file (several for a large one),
+                 whole or not at all. A rerun keeps those that were made of the
+                 same file with the same model and flags.
 """
 
 import argparse
@@ -63,25 +66,35 @@ def parse_arguments() -> argparse.Namespace:
         "--column",
         metavar="NAME",
         action="append",
-        help="column with the numbers; repeatable, for a model that takes several per row; or one that holds lists "
-        "(default: x)",
+        help="column with the numbers (default: x); repeatable for a model that takes several per row, or one column "
+        "of lists",
     )
-    add("--prediction", metavar="NAME", default="prediction", help="name of the column that is added")
-    add("--on-error", choices=("fail", "null"), default="fail", help="what to do about text, null and NaN in a row")
-    add("--delimiter", metavar="CHAR", type=delimiter, help="between cells of CSV (default: comma, in .tsv tab)")
-    add("--encoding", metavar="NAME", type=encoding, default="utf-8", help="of CSV, such as utf-16 or latin-1")
-    workers = add("--workers", metavar="N", type=command_line.count, help="processes (default: one per core)")
-    add("--spark", metavar="MASTER", type=master, help=f"score on a Spark cluster: {MASTERS}")
+    add("--prediction", metavar="NAME", default="prediction", help="name of the added column")
+    add(
+        "--on-error",
+        choices=("fail", "null"),
+        default="fail",
+        help="end at a row with text, null or NaN, or give it no prediction",
+    )
+    add(
+        "--delimiter",
+        metavar="CHAR",
+        type=delimiter,
+        help="character between the cells of CSV (default: a comma, a tab in .tsv)",
+    )
+    add("--encoding", metavar="NAME", type=encoding, default="utf-8", help="encoding of CSV, such as utf-16 or latin-1")
+    workers = add("--workers", metavar="N", type=command_line.count, help="number of processes (default: one per core)")
+    add("--spark", metavar="MASTER", type=master, help=f"Spark cluster to score on: {MASTERS}")
     add(
         "--conf",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         type=command_line.name_and_value,
-        help="setting of Spark; repeatable",
+        help="Spark setting; repeatable",
     )
     add("--input", metavar="NAME", help="operation, tensor or signature key to feed (default: the only placeholder)")
-    add("--output", metavar="NAME", help="what to calculate (default: the only end)")
+    add("--output", metavar="NAME", help="operation, tensor or signature key to calculate (default: the only end)")
     add("--tag", metavar="NAME", default="serve", help="tag of a SavedModel's graph")
     add("--signature", metavar="NAME", default="serving_default", help="signature of a SavedModel")
     add(
@@ -92,9 +105,14 @@ def parse_arguments() -> argparse.Namespace:
         type=command_line.name_and_value,
         help="values for a further input; repeatable",
     )
-    add("--checked", metavar="FILE", default=digests.CHECKED, help="list of checked models; others are checked first")
-    add("--allow-op", metavar="OP", action="append", default=[], help="operation to accept besides; repeatable")
-    add("--trust", action="store_true", help="take a model unchecked: one you made yourself")
+    add(
+        "--checked",
+        metavar="FILE",
+        default=digests.CHECKED,
+        help="list of checked models; a model that is not in it is checked first",
+    )
+    add("--allow-op", metavar="OP", action="append", default=[], help="operation to accept in addition; repeatable")
+    add("--trust", action="store_true", help="skip the checks (only for models you made)")
     flags = parser.parse_args()
     if flags.spark and flags.workers:
         parser.error(f"argument {workers.option_strings[0]}: not allowed with argument --spark")

@@ -45,6 +45,7 @@ class Job(NamedTuple):
     rows: str  # where the input files are: a path of this machine, or a URI
     save: str  # where the outputs go, likewise
     text: tables.Text
+    run: str  # its temporary files have it in their names
 
 
 @dataclasses.dataclass
@@ -252,7 +253,7 @@ def score_task(job: Job, task: Task, progress: Callable[[int], Any] = lambda _: 
             done += (more := min(task.size - done, more))
             progress(more)
 
-        outcome.rows = tables.write_parquet(target, task.output, schema, scored, tell)
+        outcome.rows = tables.write_parquet(target, task.output, schema, scored, tell, job.run)
         progress(task.size - done)
     except Exception as error:
         outcome.error = one_line(error)

@@ -22,7 +22,7 @@ BATCH_BYTES = 1 << 26
 BLOCK = 8 << 20  # bytes of CSV at once
 BUFFER = 1 << 20  # bytes of a column read at once: without it a row group's whole column is
 COMPRESSION = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
-PARTIAL = re.compile(r"\.[^/]*\.(?P<host>[^/]+)-(?P<process>\d+)-[0-9a-f]{8}\.partial")
+PARTIAL = re.compile(r"\.[^/]*\.(?P<host>[^/]+)-(?P<process>\d+)-(?P<run>[0-9a-f]{8})[0-9a-f]{8}\.partial")
 
 
 class Text(NamedTuple):
@@ -137,6 +137,7 @@ def write_parquet(
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
     progress: Callable[[pa.RecordBatch], Any],
+    run: str,
 ) -> int:
     """Writes a Parquet file under a temporary name of its own, which it loses when all is written.
 
@@ -145,12 +146,13 @@ def write_parquet(
 
     Args:
         progress: is told of each batch.
+        run: what this run's temporary names have in common, 8 hexadecimal digits.
 
     Returns:
         How many rows it has.
     """
     folder, name = os.path.split(path)
-    temporary = f"{folder}/.{name[:40]}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
+    temporary = f"{folder}/.{name[:40]}.{socket.gethostname()}-{os.getpid()}-{run}{uuid.uuid4().hex[:8]}.partial"
     system.create_dir(folder, recursive=True)
     others = [field.name for field in schema if not pa.types.is_floating(field.type)]
     count = 0
@@ -173,10 +175,12 @@ def write_parquet(
     return count
 
 
-def is_left_over(path: str) -> bool:
-    """Whether a temporary file's process, one of this machine, was killed."""
+def is_left_over(path: str, run: str) -> bool:
+    """Whether a temporary file is of this run, which has ended, or of a process of this machine that was killed."""
     found = PARTIAL.fullmatch(os.path.basename(path))
-    if not found or found["host"] != socket.gethostname():
+    if not found or found["run"] == run:
+        return found is not None
+    if found["host"] != socket.gethostname():
         return False
     try:
         os.kill(int(found["process"]), 0)

@@ -1,6 +1,7 @@
 """Scoring on one machine: which files, which values, what is written, and what a killed run leaves."""
 
 import contextlib
+import functools
 import gzip
 import os
 import pty
@@ -25,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 sys.path.append(str(ROOT / "distributed"))
 import columns
@@ -188,6 +190,24 @@ def test_a_folder_as_hive_and_spark_write_it(score: Score, tmp_path: Path) -> No
     )
 
 
+def test_a_store_that_is_not_a_file_system_of_this_machine(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "in/deep/a.parquet", x=[1.0])
+    (tmp_path / "in/b.csv").write_text("x\n2\nbad\n")
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    locate = functools.cache(lambda uri: (store, uri.removeprefix("store://")))
+    for module in (files, scoring):
+        monkeypatch.setattr(module, "locate", locate)
+    flags = ("--rows", "store://in", "--on-error", "null", "--save")
+    assert score(*flags, "store://out").out.endswith(summary(3, 1, "store://out"))
+    assert pq.read_table(tmp_path / "out/deep/a.parquet")["prediction"].to_pylist() == [line(1)]
+    assert pq.read_table(tmp_path / "out/b.parquet")["prediction"].to_pylist() == [line(2), None]
+    assert names(tmp_path / "out") == ["b.parquet", "deep/a.parquet"]
+    assert score(*flags, "store://out").out.startswith("files to score: 0, already scored: 2\n")
+    assert "the output is in the input: in/out" in score(*flags, "store://in/out").err
+
+
 def test_links_lead_to_each_file_once(score: Score, tmp_path: Path) -> None:
     write(tmp_path / "in/deep/a.parquet", x=[1.0])
     write(tmp_path / "elsewhere/b.parquet", x=[2.0])
@@ -231,6 +251,7 @@ def test_patterns(pattern: str, found: list[str], tmp_path: Path) -> None:
     ("flags", "said"),
     [
         (["--rows", "nothing"], "no data: {tmp}/nothing (no .parquet, .pq, .csv or .tsv is there)"),
+        (["--rows", "s3a://b/in"], "no such file system: s3a://b/in: Unrecognized filesystem type in URI: "),
         (["--rows", "in", "--column", "y"], "no column y: {tmp}/in/a.parquet (it has: id, x, note; --column names the"),
         (["--rows", "in", "--column", "note"], "not a number: n in row 1 of {tmp}/in/a.parquet (--on-error null"),
         (["--rows", "in", "--column", "when"], "not numbers: a column of type "),
@@ -428,7 +449,7 @@ def test_rows_that_straddle_blocks(score: Score, tmp_path: Path) -> None:
     note, count = "a\n" * 500, 20_000
     (tmp_path / "t.csv").write_text("x,n\n" + "".join(f'{i},"{note}"\n' for i in range(count)) + "bad,\n")
     done = score("--rows", "t.csv", "--save", "out", "--on-error", "null")
-    assert f"no prediction for 1 rows of {tmp_path}/t.csv: {count + 1}\n" in done.out
+    assert f"no prediction for 1 row of {tmp_path}/t.csv: {count + 1}\n" in done.out
     after = pq.read_table(tmp_path / "out/t.parquet")
     assert np.array_equal(after["prediction"].to_numpy()[:-1], np.arange(count) * 1.5 - 3)
     assert after["n"].unique().to_pylist() == [note, None]
