@@ -8,10 +8,7 @@ Writes  results/mlp/         a Saver's checkpoint: do two numbers have the same 
         results/images.npy   four such images
 """
 
-import argparse
 import os
-import subprocess
-import sys
 
 from model_import_export import command_line
 from model_import_export.graph_mode import import_tensorflow, tf
@@ -88,22 +85,13 @@ def make_cnn(file: str, images: str) -> None:
     np.save(images, x[:4])
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--only", choices=["keras"], help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
 def main() -> None:
-    flags = parse_arguments()
+    command_line.ArgumentParser(__doc__).parse_args()
     os.makedirs("results", exist_ok=True)
-    if flags.only:
-        import_tensorflow()
-        make_flowers("results/flowers")
-        make_cnn("results/cnn.keras", "results/images.npy")
-        return
-    # Keras needs the behaviour of TensorFlow 2, which graph mode switches off for a whole process.
-    subprocess.run([sys.executable, __file__, "--only", "keras"], check=True)
+    import_tensorflow()
+    make_flowers("results/flowers")
+    make_cnn("results/cnn.keras", "results/images.npy")
+    # Keras needs the behaviour of TensorFlow 2. The first use of `tf` switches it off for the whole process.
     make_mlp("results/mlp")
     print("results/mlp results/flowers results/cnn.keras results/images.npy")
 
