@@ -26,8 +26,12 @@ class Frozen(NamedTuple):
 
     @classmethod
     def read(cls, path: str, source: str, target: str) -> "Frozen":
-        """Reads the graph from a file. Raises ModelError or OSError."""
-        return cls(model_file.read_frozen_graph(path), source, target)
+        """Reads the graph from a file. Raises ModelError, OSError, or ValueError if it lacks one of the nodes."""
+        graph_def = model_file.read_frozen_graph(path)
+        lacking = {source, target} - {node.name for node in graph_def.node}
+        if lacking:
+            raise ValueError(f"no such node: {', '.join(sorted(lacking))} in {path}")
+        return cls(graph_def, source, target)
 
 
 def run_in_one_graph(line: Frozen, sums: Frozen, x: np.ndarray) -> list[np.ndarray]:

@@ -57,9 +57,16 @@ def silent() -> Iterator[None]:
     sys.stderr.flush()
     terminal, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
+
+    def interrupted() -> str:
+        os.dup2(terminal, 2)
+        return "the conversion was not finished"
+
+    command_line.leaves.append(interrupted)
     try:
         yield
     finally:
+        command_line.leaves.remove(interrupted)
         os.dup2(terminal, 2)
         os.close(terminal)
         os.close(nothing)

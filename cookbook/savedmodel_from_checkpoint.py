@@ -1,8 +1,9 @@
 """Turns a checkpoint into a SavedModel that has only what the outputs need, so no training operations.
 
     python cookbook/savedmodel_from_checkpoint.py
-    python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model --input x=inputs/x_sample \\
-        --output y=linear_regression/add --save exports/linear_regression/1
+    python cookbook/savedmodel_from_checkpoint.py --checkpoint saved_model \\
+      --input x=inputs/x_sample --output y=linear_regression/add \\
+      --save exports/linear_regression/1
 
 Reads   results/graph.ckpt (checkpoint_save.py)
 Writes  results/tfckptmodel

@@ -1,7 +1,8 @@
 """Loads any SavedModel by tags and signature, feeds it, and prints its outputs.
 
     python cookbook/savedmodel_pretrained.py
-    python cookbook/savedmodel_pretrained.py --model pretrainedresnet/1 --feed input=image.npy --trust
+    python cookbook/savedmodel_pretrained.py --model pretrainedresnet/1 \\
+      --feed input=image.npy
 
 Reads results/tfckptmodel (savedmodel_from_checkpoint.py).
 """
