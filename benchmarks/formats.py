@@ -1,9 +1,12 @@
-"""Compares the formats of one model, a small convolutional network: how large each is, and what an image costs in it.
+"""Compares the formats of one model, a small convolutional network: their sizes, and the time for one image in each.
 
     python benchmarks/formats.py
 
-Reads what the main page and the cookbook made: frozen_graphs/cnn.pb, results/cnn.tflite, results/cnn_int8.tflite,
-results/cnn.onnx, results/images.npy. Each calculates in one thread, one image at a time.
+Reads   frozen_graphs/cnn.pb, results/images.npy, results/cnn.tflite, results/cnn_int8.tflite (make cookbook)
+Writes  results/cnn_savedmodel, results/cnn.onnx
+
+Every engine calculates in one thread, one image at a time. The conversion to ONNX runs in its own environment
+(make .cache/tf2onnx/complete).
 """
 
 import argparse
@@ -15,19 +18,21 @@ from pathlib import Path
 
 import measure
 from model_import_export import command_line, model_file, tensors
-from model_import_export.graph_mode import make_callable, session_config, tf
+from model_import_export.graph_mode import make_callable, session_config, tf, without_log_noise
 
 import numpy as np
 
 CALLS = 2_000
-SAVED_MODEL = "results/cnn_savedmodel"
+IMAGES = "results/images.npy"
 FILES = {
     "frozen graph": "frozen_graphs/cnn.pb",
-    "SavedModel": SAVED_MODEL,
+    "SavedModel": "results/cnn_savedmodel",
     "LiteRT": "results/cnn.tflite",
     "LiteRT, int8": "results/cnn_int8.tflite",
     "ONNX": "results/cnn.onnx",
 }
+CONVERTER = ".cache/tf2onnx/bin/python"
+DIFFERENCE = 0.01  # of a probability; 8 bits cost half of it
 Run = Callable[[], object]
 
 
@@ -78,6 +83,26 @@ def in_onnx_runtime(path: str, image: np.ndarray) -> Run:
     return lambda: session.run(None, {name: image})
 
 
+def convert() -> None:
+    """Makes the SavedModel and the ONNX file from the frozen graph. Exits if something that they need is missing."""
+    made = {path: "make cookbook" for name, path in FILES.items() if name not in ("SavedModel", "ONNX")}
+    for path, maker in ({IMAGES: "make models"} | made | {CONVERTER: "make .cache/tf2onnx/complete"}).items():
+        if not Path(measure.ROOT, path).exists():
+            command_line.fail(f"no such file: {path} (run {maker} first)")
+    frozen = ["--model", FILES["frozen graph"], "--save"]
+    keys = ["--input", "image", "--output", "output_0"]
+    measure.run([sys.executable, "cookbook/savedmodel_from_frozen.py", *frozen, FILES["SavedModel"], *keys])
+    measure.run([CONVERTER, "cookbook/freezemodel_to_onnx.py", *frozen, FILES["ONNX"]])
+
+
+def check(runs: dict[str, Run]) -> None:
+    """Compares the results before anything is measured. Exits if a format gives others than the frozen graph."""
+    results = {name: np.ravel(run()) for name, run in runs.items()}
+    for name, result in results.items():
+        if not np.allclose(result, results["frozen graph"], rtol=0, atol=DIFFERENCE):
+            command_line.fail(f"not the results of the frozen graph: {FILES[name]}")
+
+
 def microseconds(run: Run) -> float:
     """The time of a warm call."""
     for calls in (CALLS // 10, CALLS):
@@ -95,16 +120,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     flags = parse_arguments()
-    names = ["--input", "image", "--output", "output_0"]
-    made = [sys.executable, "cookbook/savedmodel_from_frozen.py", "--model", FILES["frozen graph"], *names]
-    measure.run([*made, "--save", SAVED_MODEL])
-    for path in FILES.values():
-        if not Path(measure.ROOT, path).exists():
-            sys.exit(f"formats.py: no {path} (run make models first)")
     os.chdir(measure.ROOT)
-    image = np.load("results/images.npy")[:1]
+    convert()
+    image = np.load(IMAGES)[:1]
     engines = {"LiteRT": in_litert, "LiteRT, int8": in_litert, "ONNX": in_onnx_runtime}
-    runs = {name: engines.get(name, in_tensorflow)(path, image) for name, path in FILES.items()}
+    with without_log_noise():
+        runs = {name: engines.get(name, in_tensorflow)(path, image) for name, path in FILES.items()}
+    check(runs)
     taken = measure.in_turn(flags.rounds, {name: lambda run=run: microseconds(run) for name, run in runs.items()})
     title = "One image through a convolutional network"
     measure.table(title, "us", taken, "frozen graph")
