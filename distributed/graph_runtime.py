@@ -5,6 +5,7 @@ below are the same ones, and so are their numbers.
 """
 
 import importlib.util
+import os
 import sys
 import types
 
@@ -21,6 +22,7 @@ def load(saved_model: bool) -> None:
         raise ModuleNotFoundError(name="tensorflow")
     package.__path__ = package.__spec__.submodule_search_locations
     sys.modules["tensorflow"] = package
+    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     with quiet_log():
         from tensorflow.core.framework.graph_pb2 import GraphDef
         from tensorflow.core.protobuf.config_pb2 import ConfigProto
@@ -28,11 +30,14 @@ def load(saved_model: bool) -> None:
         from tensorflow.python.framework import errors
         from tensorflow.python.framework.importer import import_graph_def
         from tensorflow.python.framework.ops import Graph, disable_eager_execution
+        from tensorflow.python.platform import tf_logging
 
         if saved_model:
             from tensorflow.python.saved_model import loader
 
             tf.saved_model = types.SimpleNamespace(loader=loader)
+    if quiet:
+        tf_logging.set_verbosity(tf_logging.FATAL)
     disable_eager_execution()
     tf.GraphDef, tf.ConfigProto, tf.Graph, tf.Session = GraphDef, ConfigProto, Graph, Session
     tf.errors, tf.import_graph_def = errors, import_graph_def
