@@ -184,6 +184,18 @@ def on_devices() -> Signature:
     return {"x": source}, {"y": source * v}
 
 
+def many() -> Signature:
+    """The sum of twenty inputs, float32 `[?]` each."""
+    sources = {f"feature_{i}": x([None], "float32", f"feature_{i}") for i in range(20)}
+    return sources, {"y": tf.add_n(list(sources.values()))}
+
+
+def photo() -> Signature:
+    """The sum of the points of each image of 96 by 96 in three colors."""
+    source = x([None, 96, 96, 3], "float32")
+    return {"x": source}, {"y": tf.reduce_sum(source, [1, 2, 3])}
+
+
 def reads_a_file() -> Signature:
     """Reads /etc/passwd: refused."""
     source = x([None])
