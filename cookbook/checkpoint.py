@@ -62,7 +62,7 @@ def restore(session: Any, prefix: str, variables: Mapping[str, Any]) -> None:
 def values(prefix: str) -> dict[str, Any]:
     """All tensors of a checkpoint as arrays, by name."""
     reader = tf.train.load_checkpoint(prefix)
-    return {name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())}
+    return {name: tensors.as_array(reader.get_tensor(name)) for name in sorted(reader.get_variable_to_shape_map())}
 
 
 def without_training(meta_graph: Any, outputs: list[str]) -> Any:

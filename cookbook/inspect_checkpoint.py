@@ -27,6 +27,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def size_of(value: np.ndarray) -> int:
+    """The bytes of a tensor; of its texts, if it consists of strings."""
+    return sum(map(len, value.flat)) if value.dtype == object else value.nbytes
+
+
 def main() -> None:
     flags = parse_arguments()
     path = artefacts.need(flags.checkpoint)
@@ -36,11 +41,11 @@ def main() -> None:
         raise ValueError(f"no such tensor: {flags.tensor} in {prefix} (it has: {', '.join(values)})")
     for name, value in values.items():
         if flags.tensor in (None, name):
-            print(f"{name} {value.dtype} {list(value.shape)}")
+            print(f"{name} {'string' if value.dtype == object else value.dtype} {list(value.shape)}")
             if flags.tensor or flags.all:
                 print(np.array2string(value, threshold=100))
     data = sum(file.stat().st_size for file in Path(prefix).parent.glob(f"{Path(prefix).name}.data-*"))
-    print(f"{len(values)} tensors of {sum(value.nbytes for value in values.values())} bytes; .data has {data}")
+    print(f"{len(values)} tensors of {sum(map(size_of, values.values()))} bytes; .data has {data}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def calculate(session: Any, meta_graph: Any, signature: str, feed: Mapping[str, 
     if set(feed) != set(ends.inputs):
         wanted = ", ".join(ends.inputs)
         raise ValueError(f"not the inputs of {signature}: {', '.join(sorted(feed)) or 'none'} (it takes: {wanted})")
-    return session.run(dict(ends.outputs), {ends.inputs[key]: value for key, value in feed.items()})
+    results = session.run(dict(ends.outputs), {ends.inputs[key]: value for key, value in feed.items()})
+    return {key: tensors.as_array(result) for key, result in results.items()}
 
 
 def print_files(folder: str) -> None:

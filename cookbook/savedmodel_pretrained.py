@@ -64,10 +64,11 @@ def main() -> None:
             raise ValueError(f"no such input: {unknown[0]} (the model has: {present})")
         feed = {key: make_feed(key, info, texts) for key, info in signature.inputs.items()}
         for key, info in sorted(signature.inputs.items()):
-            print(f"input {key} = {info.name} {feed[key].dtype} {list(feed[key].shape)}")
+            print(f"input {key} = {info.name} {tf.as_dtype(info.dtype).name} {list(feed[key].shape)}")
         results = savedmodel.calculate(session, meta_graph, flags.signature, feed)
         for key, value in sorted(results.items()):
-            print(f"output {key} = {signature.outputs[key].name} {value.dtype} {list(value.shape)}")
+            info = signature.outputs[key]
+            print(f"output {key} = {info.name} {tf.as_dtype(info.dtype).name} {list(value.shape)}")
             print(np.array2string(value, threshold=20))
 
 
