@@ -1,10 +1,13 @@
 // Runs an ONNX model in JavaScript, with ONNX Runtime compiled to WebAssembly: the same in a browser and in Node.
 //
-//     node cookbook/freezemodel_onnx.mjs [MODEL.onnx [IMAGES.npy]]
+//     node cookbook/freezemodel_onnx.mjs [MODEL.onnx [IMAGES.npy [RESULTS.npy]]]
 //
-// Reads results/cnn.onnx (freezemodel_to_onnx.py) and results/images.npy (make models).
+// Reads results/images.npy (make models), results/cnn.onnx and results/cnn.npy, TensorFlow's results for these images
+// (freezemodel_to_onnx.py).
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+
+const TOLERANCE = 1e-5;
 
 function fail(message) {
   throw new Error(message);
@@ -29,9 +32,11 @@ function parseArray(file, path) {
   return { values: new Float32Array(file.buffer.slice(file.byteOffset + start, file.byteOffset + file.length)), shape };
 }
 
-async function main([model = "results/cnn.onnx", images = "results/images.npy"]) {
-  const bytes = await read(model, ".cache/tf2onnx/bin/python cookbook/freezemodel_to_onnx.py");
+async function main([model = "results/cnn.onnx", images = "results/images.npy", expected = "results/cnn.npy"]) {
+  const converter = ".cache/tf2onnx/bin/python cookbook/freezemodel_to_onnx.py";
+  const bytes = await read(model, converter);
   const { values, shape } = parseArray(await read(images, "make models"), images);
+  const { values: wanted } = parseArray(await read(expected, converter), expected);
   const ort = loadRuntime();
   ort.env.wasm.numThreads = 1;
   const session = await ort.InferenceSession.create(bytes).catch(() => fail(`not an ONNX model: ${model}`));
@@ -43,6 +48,9 @@ async function main([model = "results/cnn.onnx", images = "results/images.npy"])
     const digits = probabilities.map((value) => value.toFixed(6)).join(" ");
     console.log(`class ${probabilities.indexOf(Math.max(...probabilities))}: ${digits}`);
   }
+  const equal = data.length === wanted.length && data.every((value, i) => Math.abs(value - wanted[i]) <= TOLERANCE);
+  if (!equal) fail(`not equal to TensorFlow's results: ${model}`);
+  console.log(`equal to TensorFlow's results to ${TOLERANCE}`);
 }
 
 main(process.argv.slice(2)).catch((error) => {

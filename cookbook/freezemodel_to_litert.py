@@ -44,7 +44,7 @@ def convert_line(flags: argparse.Namespace) -> None:
         expected = session.run(ends.find_output(None), {ends.find_input(None): x})
     converted = litert.Frozen(litert.as_float32(graph_def), artefacts.REGRESSION).convert()
     write_whole(LINE, converted)
-    if np.abs(litert.interpret(converted, x.astype(np.float32)) - expected).max() > 1e-6:
+    if not np.allclose(litert.interpret(converted, x.astype(np.float32)), expected, rtol=0, atol=1e-6):
         raise ValueError(f"not equal to the results of {artefacts.REGRESSION} to 1e-6: {LINE}")
     print(f"{LINE}: the regression in float32, equal to 1e-6")
 
@@ -63,8 +63,8 @@ def convert_cnn(cnn: litert.Frozen, images: np.ndarray, flags: argparse.Namespac
         write_whole(flags.save.with_stem(flags.save.stem + suffix), converted)
         results = litert.interpret(converted, images)
         difference = float(np.abs(results - expected).max())
-        if name == "float32" and difference > TOLERANCE:
-            raise ValueError(f"not equal to the results of {flags.model}: {flags.save} differs by {difference}")
+        if np.isnan(difference) or name == "float32" and difference > TOLERANCE:
+            raise ValueError(f"not equal to the results of {flags.model}: {name} differs by {difference}")
         shown = f"{difference:.3f}" if difference > TOLERANCE else f"below {TOLERANCE}"
         same = int((results.argmax(axis=-1) == expected.argmax(axis=-1)).sum())
         print(f"{name:<16}{len(converted):>8}{shown:>20}{f'{same} of {len(images)}':>12}")
