@@ -52,7 +52,8 @@ class Models:
     def tell(self) -> None:
         """Reports what is loaded."""
         with self.changing:
-            self.report(Report(frozenset(self.servables), self.errors, self.is_open))
+            loaded = {key: servable.limit for key, servable in list(self.servables.items())}
+            self.report(Report(loaded, self.errors, self.is_open))
 
     @property
     def names(self) -> list[str]:

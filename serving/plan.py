@@ -48,6 +48,6 @@ class Plan(NamedTuple):
 class Report(NamedTuple):
     """What a worker does."""
 
-    loaded: frozenset[Key] = frozenset()
+    loaded: Mapping[Key, str] = {}  # with what to say of each: how many rows it takes
     errors: Mapping[Key, str] = {}
     is_open: bool = False

@@ -105,6 +105,21 @@ class Servable:
 
         return call
 
+    @property
+    def limit(self) -> str:
+        """How many rows signatures take, where the model's size makes it fewer than the server takes."""
+        fewer = {
+            name: f"{most} row{'s' * (most > 1)}"
+            for name, most in self.most_rows.items()
+            if most < self.most
+            and any(tensor.shape is None or tensor.shape[:1] == (-1,) for tensor in self.inputs[name].values())
+        }
+        if not fewer:
+            return ""
+        if len(set(fewer.values())) == 1 and len(fewer) == len(self.signatures):
+            return f" (at most {next(iter(fewer.values()))} per request)"
+        return f" (per request at most {', '.join(f'{rows} with {name}' for name, rows in fewer.items())})"
+
     def find_signature(self, name: str, method: str = PREDICT) -> str:
         """The name of a signature, `serving_default` for none. Raises RequestError; it lists those there are."""
         name = name or "serving_default"

@@ -95,7 +95,7 @@ class Supervisor:
 
     def __init__(self, flags: argparse.Namespace, configs: Collection[Config]) -> None:
         self.flags = flags
-        self.versions = Versions(configs, flags.max_rows, flags.trust)
+        self.versions = Versions(configs, flags.trust)
         self.judges: dict[Key, Child] = {}
         self.workers: list[Worker | None] = [None] * flags.workers
         self.not_before = [0.0] * flags.workers

@@ -29,9 +29,8 @@ class Version:
 class Versions:
     """All versions of all models. Nothing here loads anything: `plan` says what the workers are to do."""
 
-    def __init__(self, configs: Collection[Config], most_rows: int, trusted: Collection[str] = ()) -> None:
+    def __init__(self, configs: Collection[Config], trusted: Collection[str] = ()) -> None:
         self.configs, self.trusted = {config.name: config for config in configs}, frozenset(trusted)
-        self.most_rows = most_rows
         self.found: list[Version] = []
         self.ended: dict[str, dict[int, tuple[Status, Looks]]] = {}
         self.wanted: dict[str, set[int]] = {}
@@ -127,7 +126,8 @@ class Versions:
             elif state == LOADING and reports and all(key in report.loaded for report in reports):
                 version.status = Status(AVAILABLE)
                 self.ended.get(key.name, {}).pop(key.version, None)
-                lines.append(f"loaded: version {key.version} of model {key.name} from {key.path}{self._rows(version)}")
+                limit = next(iter(reports)).loaded[key]
+                lines.append(f"loaded: version {key.version} of model {key.name} from {key.path}{limit}")
             elif state == AVAILABLE and errors and looks_of(key.path) not in ((), version.looks):
                 self.refuse(version, "its files have changed since it was judged")
             elif state == UNLOADING and not any(key in report.loaded for report in reports):
@@ -140,16 +140,6 @@ class Versions:
             for version in sorted(ended)[:-MOST_ENDED]:
                 del ended[version]
         return lines
-
-    def _rows(self, version: Version) -> str:
-        """How many rows signatures take, where the model's size makes it fewer than the server takes."""
-        rows = (version.terms and version.terms.rows) or {}
-        fewer = {name: count for name, count in rows.items() if 1 < count < self.most_rows}
-        if not fewer:
-            return ""
-        counts = set(rows.values())
-        shown = f"{counts.pop()}" if len(counts) == 1 else ", ".join(f"{n} with {name}" for name, n in fewer.items())
-        return f" (at most {shown} rows per request)"
 
     def blame(self, report: Report, how: str) -> None:
         """Refuses what a worker that has ended was loading, when that is the second."""

@@ -31,11 +31,14 @@ def save(path: Path, build: Callable[[], Any], tags: tuple[str, ...] = ("serve",
         builder = tf.saved_model.builder.SavedModelBuilder(str(path))
         builder.add_meta_graph_and_variables(session, list(tags), signatures)
         builder.save()
-    if build is on_devices:
+    if build in (on_devices, aborting):
         saved_model = new_saved_model()
         saved_model.ParseFromString((path / "saved_model.pb").read_bytes())
         for i, node in enumerate(saved_model.meta_graphs[0].graph_def.node):
-            node.device = ("/device:GPU:0", "/job:ps/task:0/device:CPU:0")[i % 2]
+            if build is on_devices:
+                node.device = ("/device:GPU:0", "/job:ps/task:0/device:CPU:0")[i % 2]
+            elif node.op == "Const":
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1))
         (path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
     return path
 
@@ -144,6 +147,19 @@ def image() -> Signature:
     return {"x": source}, {"y": tf.reduce_sum(y, [1, 2])}
 
 
+def large_image() -> Signature:
+    """A convolution of which two images at once would be too large."""
+    source = x([None, 1024, 1024, 1], "float32")
+    y = tf.nn.conv2d(source, tf.ones([3, 3, 1, 10]), 1, "SAME")
+    return {"x": source}, {"y": tf.reduce_sum(y, [1, 2])}
+
+
+def two_sizes() -> dict[str, Any]:
+    """A signature that takes few rows, and one that takes as many as the server does."""
+    source = x([None], name="few")
+    return {"image": predict(*image()), "serving_default": predict({"x": source}, {"y": source + 1.0})}
+
+
 def product() -> Signature:
     """x transposed times x: grows with the square of the numbers."""
     source = x([None, None])
@@ -194,6 +210,12 @@ def photo() -> Signature:
     """The sum of the points of each image of 96 by 96 in three colors."""
     source = x([None, 96, 96, 3], "float32")
     return {"x": source}, {"y": tf.reduce_sum(source, [1, 2, 3])}
+
+
+def aborting() -> Signature:
+    """`save` has its constant hold an int32, where it is a float64: TensorFlow aborts when it prepares the run."""
+    source = x([None])
+    return {"x": source}, {"y": source + 1.0}
 
 
 def reads_a_file() -> Signature:

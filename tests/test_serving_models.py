@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 GRAPH = (
-    models.half_plus_two, models.text, models.scalars, models.one_row, models.counter, models.image, models.product,
-    models.wide_examples, models.unused_placeholder, models.behind_the_feed, models.no_shape, models.on_devices,
+    models.half_plus_two, models.text, models.scalars, models.one_row, models.counter, models.image,
+    models.large_image, models.two_sizes, models.product, models.wide_examples, models.unused_placeholder,
+    models.behind_the_feed, models.no_shape, models.on_devices,
 )  # fmt: skip
 ROOT = Path(__file__).parent
 
@@ -105,6 +106,12 @@ def test_a_counter_counts(server: Server) -> None:
 def test_a_model_takes_as_many_rows_as_its_size_allows(server: Server) -> None:
     # Of 26 x 26 x 128 numbers per image, 16 Mi are 193 images; the most rows, 10,000, are halved until they fit.
     assert "loaded: version 1 of model image from image/1 (at most 156 rows per request)\n" in server.log
+    assert "loaded: version 1 of model large_image from large_image/1 (at most 1 row per request)\n" in server.log
+    assert "loaded: version 1 of model one_row from one_row/1\n" in server.log
+    assert (
+        "loaded: version 1 of model two_sizes from two_sizes/1 (per request at most 156 rows with image)\n"
+        in server.log
+    )
     image = np.ones([28, 28, 1], np.float32)
     found = predict_over_grpc(server, "image", x=np.stack([image, 2 * image]))["y"]
     np.testing.assert_allclose(found, np.outer([1, 2], np.full(128, 9 * 26 * 26)))

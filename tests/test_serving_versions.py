@@ -101,6 +101,23 @@ def test_a_version_that_changes_after_it_was_judged_is_judged_again(tmp_path: Pa
         wait_for(lambda: server.workers and server.predict() == (200, {"predictions": [7.0]}))
 
 
+def test_a_version_that_ends_the_workers_is_given_up(tmp_path: Path) -> None:
+    """Only one that is trusted gets so far."""
+    folder = tmp_path / "m"
+    put(folder, 1)
+    with serving(tmp_path, *ONE, "--trust", "m") as server:
+        put(folder, 2, models.aborting)
+        wait_for(lambda: "not loaded: version 2 of model m: it ends the worker that loads it (SIGABRT)" in server.log)
+        assert server.log.count("a worker ended (SIGABRT); another takes its place") == 2
+        wait_for(lambda: server.workers)
+        assert server.states() == {2: "END", 1: "AVAILABLE"}
+        assert server.predict() == (200, {"predictions": [1.0]})
+    flags = [*ONE, "--port", 0, "--rest_api_port", 0]
+    shutil.rmtree(folder / "1")
+    refused = run_program("serving/model_server.py", *flags, folder=tmp_path)
+    assert refused.err.startswith("model_server.py: not loaded: version 2 of model m: refused graph: Const")
+
+
 def test_looking_once(tmp_path: Path) -> None:
     put(tmp_path / "m", 1)
     with serving(tmp_path, *ONE, "--file_system_poll_wait_seconds", 0) as server:
