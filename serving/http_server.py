@@ -161,9 +161,9 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if self.hosts is not None and host and _name(host) not in self.hosts:
-            status, message = 421, f"not this server: {host[:100]} (--allowed_host adds a name)"
+            status, message = 421, f"not this server: {host[:100]} (--allowed_host allows a name)"
         elif scope["method"] == "POST" and origin and origin not in self.origins and _site(origin) != host:
-            status, message = 403, f"not asked by a page of this server: {origin[:100]} (--cors_origin adds a page's)"
+            status, message = 403, f"not asked by a page of this server: {origin[:100]} (--cors_origin allows a site)"
         else:
             await self.app(scope, receive, send)
             return

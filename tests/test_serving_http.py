@@ -107,7 +107,7 @@ def test_a_name_that_is_not_this_servers_is_refused(server: Server) -> None:
         "a@localhost@b",
     ):
         status, reply = post(server, Host=host)
-        assert (status, reply["error"]) == (421, f"not this server: {host} (--allowed_host adds a name)")
+        assert (status, reply["error"]) == (421, f"not this server: {host} (--allowed_host allows a name)")
         assert ask(f"{server.rest}/m", None, {"Host": host})[0] == 421
 
 
