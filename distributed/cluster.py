@@ -74,7 +74,7 @@ def start_server(cluster: Cluster) -> Any:
 def watch(tasks: Iterable[tuple[str, str]], seconds: int) -> None:
     """Says which tasks are awaited, and ends this process where one does not come, or come back, within the time.
 
-    TensorFlow itself waits in silence, and for ever.
+    TensorFlow itself waits silently, for ever.
     """
     for name, address in tasks:
         threading.Thread(target=_watch_one, args=(name, address, seconds), daemon=True).start()

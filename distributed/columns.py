@@ -1,7 +1,7 @@
-"""The numbers in an Arrow column, and which of its values are none.
+"""The numbers in an Arrow column, and which of its values are not numbers.
 
-Text follows the grammar of all consumers (`tests/cases/`): `1_0`, ` 1` and `infinity` are no numbers, `1e999` is out of
-range. What becomes of a value never depends on the values beside it.
+Text follows the grammar of all consumers (`tests/cases/`): `1_0`, ` 1` and `infinity` are not numbers, `1e999` is out
+of range. What becomes of a value never depends on the values beside it.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ INFINITY = "(?i)^[+-]?inf$"
 
 
 class Numbers(NamedTuple):
-    """A column's values in the model's type, and which are good: no text, no null, no NaN, none out of range."""
+    """A column's values in the model's type, and which are good: not text, null, NaN or out of range."""
 
     values: np.ndarray
     good: np.ndarray  # bool, of the same shape
@@ -52,7 +52,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def read_column(column: pa.Array, dtype: np.dtype) -> Numbers:
-    """A column's numbers, each rounded once to the nearest of a float type. Raises ValueError: it holds none."""
+    """A column's numbers, each rounded once to the nearest of a float type. Raises ValueError: another column type."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type

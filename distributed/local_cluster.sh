@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Trains on a cluster of processes on this machine: a chief, a ps and some workers, as they would stand on several.
+# Trains on a cluster of processes on this machine: a chief, a ps and some workers, as on several machines.
 #
 #   distributed/local_cluster.sh [--workers N] [FLAG ...]
 #
-# The flags are those of distributed/train.py. Each line of output stands behind its task's name. The exit status is the
-# chief's; Ctrl-C ends all of them.
+# The flags are those of distributed/train.py. Each line of output begins with its task's name. The exit status is the
+# chief's. Ctrl-C ends all tasks.
 set -euo pipefail
 
 train=$(dirname "${BASH_SOURCE[0]}")/train.py

@@ -1,4 +1,4 @@
-"""Has processes of this machine do the tasks, a task at a time each."""
+"""Has processes on this machine do the tasks, each one task at a time."""
 
 import contextlib
 import ctypes

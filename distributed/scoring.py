@@ -21,14 +21,14 @@ SHOWN = 10  # bad rows that are named
 
 
 class Model(NamedTuple):
-    """A model that was admitted: a frozen graph's file or a SavedModel's folder, and what its files were then."""
+    """An admitted model: a frozen graph or a SavedModel folder, and the digests of its files."""
 
     path: str
     digests: tuple[tuple[str, str], ...]  # the files' names below the folder, and their SHA-256
 
 
 class Options(NamedTuple):
-    """With what is scored, and how."""
+    """The model, and how its input is read and its result named."""
 
     model: Model
     names: tensors.Names
@@ -63,10 +63,10 @@ class Outcome:
 def admit(path: str, checked: str, allow: list[str], trust: bool) -> Model:
     """Makes sure that TensorFlow may have a model: its digests are in the list, or it is judged here, or trusted.
 
-    The digests go to whoever loads it: a worker or an executor compares them, and judges nothing.
+    A worker or an executor that loads it compares the digests only.
 
     Raises:
-        ModelError: there is none, or it is refused.
+        ModelError: it is missing or refused.
     """
     model_file.require_graph(path)
     model = Model(path, _digests(path))

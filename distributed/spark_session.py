@@ -1,4 +1,4 @@
-"""Starts Spark for work that Java only schedules, and without a word of its own on the terminal."""
+"""Starts Spark for work that Java only schedules, and keeps Spark's log off the terminal."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ SETTINGS = {
 def start(master: str, settings: Sequence[tuple[str, str]]) -> SparkContext:
     """Connects to a master. Raises ValueError where there is none.
 
-    Java's output is thrown away, where Spark's own configuration does not say what becomes of it.
+    Java's output is discarded, unless Spark's own configuration says where it goes.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     ours = not {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()

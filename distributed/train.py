@@ -1,16 +1,18 @@
 """Trains the producer's model on a cluster: one graph over several processes, on one machine or many.
 
-    TF_CONFIG='{"cluster": {"chief": [...], "ps": [...], "worker": [...]}, "task": {"type": "worker", "index": 0}}' \\
-      python distributed/train.py
+    TF_CONFIG='{"cluster": {"chief": [...], "ps": [...], "worker": [...]},
+      "task": {"type": "worker", "index": 0}}' python distributed/train.py
 
-The same command starts each task. The variables and the optimizer live on the ps; each of n workers reads every n-th
-row of --data, keeps it and calculates its part of the loss; the chief drives the training and writes what the producer
-writes. The loss is the sum over the workers, so the table is the producer's. distributed/local_cluster.sh starts a
-cluster on this machine.
+The same command starts each task. The ps holds the variables and the optimizer.
+Each of n workers reads every n-th row of --data, keeps it and calculates its
+part of the loss. The chief drives the training and writes what the producer
+writes. The loss is the sum over the workers, so the table is the producer's.
+distributed/local_cluster.sh starts a cluster on this machine.
 
 Reads   --data on each worker: a CSV file or a pattern of several
-Writes  exported_graphs/ saved_model/ summaries/, on the chief, as the producer does
-        recovery/  all variables and the step, from which a killed run goes on; removed at the end
+Writes  exported_graphs/ saved_model/ summaries/, on the chief, as the producer
+        recovery/  all variables and the step, from which a killed run
+                   continues; removed at the end
 """
 
 import argparse

@@ -13,6 +13,7 @@ from test_distributed import own_network
 from test_distributed_scoring import BAD, check_many, many, models, names, summary, whole_files, with_model, write
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -91,7 +92,8 @@ def test_spark_gives_what_one_machine_gives(
 ) -> None:
     x = np.random.default_rng(5).normal(0, 100, 300_000)
     write(tmp_path / "in/a.parquet", id=np.arange(200_000), x=x[:200_000], note=["n"] * 200_000)
-    write(tmp_path / "in/deep/b.parquet", x=x[200_000:], id=np.arange(100_000).astype("u8"))
+    when = pa.array(np.arange(100_000), pa.timestamp("us", "America/New_York"))
+    write(tmp_path / "in/deep/b.parquet", x=x[200_000:], id=np.arange(100_000).astype("u8"), when=when)
     (tmp_path / "in/t.csv").write_text("x,n\n" + "".join(f'"{text}","c ""d"",\n"\n' for text in BAD))
     flags = ("--rows", "in", "--on-error", "null")
     words = " ".join(map(str, ["python", ROOT / "distributed/score.py", *with_model(models), *flags]))
@@ -101,6 +103,11 @@ def test_spark_gives_what_one_machine_gives(
     on_spark = result(score(*flags, "--save", "out"))
     assert on_spark == (0, alone.out.replace("written to: alone", "written to: out"), "")
     assert names(tmp_path / "out") == names(tmp_path / "alone") == ["a.parquet", "deep/b.parquet", "t.parquet"]
+    assert (
+        pq.read_table(tmp_path / "out/deep/b.parquet")
+        .drop_columns("prediction")
+        .equals(pq.read_table(tmp_path / "in/deep/b.parquet"))
+    )
     for name in names(tmp_path / "out"):
         assert pq.read_table(tmp_path / "out" / name).equals(pq.read_table(tmp_path / "alone" / name))
     (tmp_path / "out/a.parquet").unlink()
