@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# Freezes the model: the variables of the newest complete checkpoint become constants in a GraphDef of their own, which
-# every language can load without Python. TensorFlow's freeze_graph does it; model_check.py lists the result as checked.
+# usage: ./freeze_graph_linear_regression.sh
 #
-#   ./freeze_graph_linear_regression.sh
+# Freezes a checkpoint with TensorFlow's freeze_graph: variables become constants
+# of a GraphDef, which Go and Java load. Then model_check.py checks the result.
 #
-# Environment variables say what else to freeze:
-#   INPUT_CHECKPOINT  a folder or a prefix; default saved_model
-#   INPUT_GRAPH       a GraphDef, text (.pbtxt) or binary, or a .meta; default exported_graphs/graphdef.pbtxt, or where
-#                     INPUT_CHECKPOINT is set the .meta of that checkpoint
-#   OUTPUT_GRAPH      default frozen_graphs/frozen_linear_regression.pb
-#   OUTPUT_NODE       the node whose value is wanted; default linear_regression/add
+# environment variables:
+#   INPUT_CHECKPOINT  folder or prefix of the checkpoint (default: saved_model)
+#   INPUT_GRAPH       GraphDef or .meta (default: exported_graphs/graphdef.pbtxt,
+#                     or the .meta of INPUT_CHECKPOINT)
+#   OUTPUT_GRAPH      frozen_graphs/frozen_linear_regression.pb by default
+#   OUTPUT_NODE       node to calculate (default: linear_regression/add)
+#
+# example:
+#   INPUT_CHECKPOINT=results/old OUTPUT_NODE=y OUTPUT_GRAPH=frozen_graphs/old.pb \
+#     ./freeze_graph_linear_regression.sh
 set -euo pipefail
-unset CDPATH
-here=$(cd -- "$(dirname -- "$0")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 program=$(basename -- "$0")
 frozen='' log=''
-
 fail() { echo "$program: $1" >&2; exit "${2:-1}"; }
 
 # A command in the background does not get Ctrl-C: the script alone says so, and ends the command.
@@ -26,10 +28,8 @@ trap 'echo "$program: interrupted" >&3; exit 130' INT
 trap 'exit 143' TERM
 
 case $*:$# in :0) ;;
--h:1 | --help:1)
-    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-    exit 0
-    ;;
+-h:1 | --help:1) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
+--version:1) sed -n "s/^__version__ = \"\(.*\)\"/$program \1/p" "$here/model_import_export/__init__.py" && exit ;;
 *) fail "unknown argument: $* (the settings are environment variables; --help lists them)" 2 ;;
 esac
 

@@ -1,6 +1,7 @@
 """Checks a model before anything runs it: prints what it is, and lists the digests of its files for the consumers.
 
-    python model_check.py frozen_graphs/frozen_linear_regression.pb
+    python model_check.py exports/linear_regression/1
+    python model_check.py --list saved_model
 
 Reads   a frozen graph or a SavedModel folder
 Writes  frozen_graphs/SHA256SUMS
@@ -14,10 +15,10 @@ from model_import_export import command_line, digests, graph_check
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("model", metavar="PATH", help="a frozen graph (.pb) or a SavedModel folder")
-    add("--checked", metavar="FILE", default=digests.CHECKED, help="list of checked models, to which it is added")
-    add("--allow-op", metavar="OP", action="append", default=[], help="operation to accept besides; repeatable")
-    add("--list", action="store_true", help="only print what the model is, without judging it; a checkpoint too")
+    add("model", metavar="PATH", help="frozen graph (.pb) or SavedModel folder")
+    add("--checked", metavar="FILE", default=digests.CHECKED, help="add the digests to the list FILE")
+    add("--allow-op", metavar="OP", action="append", default=[], help="also accept the operation OP; repeatable")
+    add("--list", action="store_true", help="only print what the model has, without judging it; also of a checkpoint")
     return parser.parse_args()
 
 

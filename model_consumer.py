@@ -1,8 +1,9 @@
 """Loads a trained model and calculates with it: y = slope * x + intercept, or whatever a model of your own does.
-
-    python model_consumer.py
-
 Reads a checkpoint (default: the newest one in saved_model/), a frozen graph or a SavedModel folder.
+
+    python model_consumer.py --x 0.5,10
+    python model_consumer.py --model cnn.pb --x images.npy --save classes.npy
+    seq 10 | python model_consumer.py --model line.pb --stdin
 """
 
 import sys
@@ -92,18 +93,18 @@ def stream_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], 
 def parse_arguments() -> Namespace:
     parser = command_line.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model", metavar="PATH", default="saved_model", help="checkpoint, frozen graph (.pb) or SavedModel folder")
-    add("--input", metavar="NAME", help="operation, tensor or signature key to feed (default: the only placeholder)")
-    add("--output", metavar="NAME", action="append", default=[], help="what to calculate (default: the only end)")
-    add("--tag", metavar="NAME", default="serve", help="tag of a SavedModel's graph")
-    add("--signature", metavar="NAME", default="serving_default", help="signature of a SavedModel")
-    add("--x", metavar="VALUES", help=f"comma-separated values for the input, or NAME.npy (default: {rows.DEFAULT})")
-    add("--feed", metavar="NAME=VALUES", action="append", default=[], help="values for a further input; repeatable")
+    add("--model", metavar="PATH", default="saved_model", help="load the checkpoint, frozen graph or SavedModel PATH")
+    add("--input", metavar="NAME", help="feed NAME: an operation, tensor or signature key (default: the only input)")
+    add("--output", metavar="NAME", action="append", default=[], help="fetch NAME (default: the only end); repeatable")
+    add("--tag", metavar="NAME", default="serve", help="load the graph of a SavedModel that has the tag NAME")
+    add("--signature", metavar="NAME", default="serving_default", help="use the signature NAME of a SavedModel")
+    add("--x", metavar="VALUES", help=f"feed comma-separated VALUES, or a file NAME.npy (default: {rows.DEFAULT})")
+    add("--feed", metavar="NAME=VALUES", action="append", default=[], help="feed a further input; repeatable")
     add("--stdin", action="store_true", help="read rows from standard input and print one result per row")
-    add("--batch", metavar="N", type=command_line.count, help="rows of --stdin in one run (default: 4096 numbers)")
-    add("--save", metavar="FILE.npy", help="write the result with its shape instead of printing it")
-    add("--checked", metavar="FILE", default=digests.CHECKED, help="list of checked models")
-    add("--trust", action="store_true", help="take a model that is not in the list: one you made yourself")
+    add("--batch", metavar="N", type=command_line.count, help="run N rows of --stdin at once (default: 4096 numbers)")
+    add("--save", metavar="FILE.npy", help="write the result with its shape to FILE.npy, print nothing")
+    add("--checked", metavar="FILE", default=digests.CHECKED, help="look up the model's digests in FILE")
+    add("--trust", action="store_true", help="load a model that is not in the list: one you made yourself")
     return parser.parse_consumer()
 
 

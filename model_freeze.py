@@ -1,6 +1,8 @@
 """Makes one small frozen graph of any TensorFlow model, which Python, Go and Java run.
 
-    python model_freeze.py --model MODEL --output NAME --save frozen_graphs/NAME.pb
+    python model_freeze.py --model results/cnn.keras --save frozen_graphs/cnn.pb
+    python model_freeze.py --model results/mlp --input x --output y \\
+      --feed keep_prob=1 --save frozen_graphs/mlp.pb
 
 Reads   a checkpoint (folder, prefix or .meta), a SavedModel folder, a GraphDef (binary or text) or a Keras file
 Writes  the frozen graph, and its digest into frozen_graphs/SHA256SUMS
@@ -49,20 +51,20 @@ def save(graph_def: bytes, flags: argparse.Namespace) -> list[str]:
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model", metavar="PATH", default="saved_model", help="model to freeze")
+    add("--model", metavar="PATH", default="saved_model", help="freeze the model PATH")
     add(
         "--input",
         metavar="NAME",
         action="append",
         default=[],
-        help="operation, tensor or signature key that stays an input (default: all that the outputs need); repeatable",
+        help="keep NAME as an input: an operation, tensor or signature key (default: all the outputs need); repeatable",
     )
     add(
         "--output",
         metavar="NAME",
         action="append",
         default=[],
-        help="likewise to calculate (default: the signature's, or the only end); repeatable",
+        help="make NAME an output (default: the outputs of the signature, or the only end); repeatable",
     )
     add(
         "--feed",
@@ -70,15 +72,21 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         type=command_line.name_and_value,
         default=[],
-        help="placeholder that becomes a constant, and its values; repeatable",
+        help="make the placeholder NAME a constant; repeatable",
     )
-    add("--tag", metavar="NAME", default="serve", help="tag of a SavedModel's graph")
-    add("--signature", metavar="NAME", default="serving_default", help="signature of a SavedModel")
-    add("--save", metavar="FILE", type=Path, default="frozen_graphs/model.pb", help="frozen graph to write")
-    add("--checked", metavar="FILE", default=digests.CHECKED, help="list of checked models, to which it is added")
-    add("--allow-op", metavar="OP", action="append", default=[], help="operation to accept besides; repeatable")
+    add("--tag", metavar="NAME", default="serve", help="read the graph of a SavedModel that has the tag NAME")
+    add("--signature", metavar="NAME", default="serving_default", help="use the signature NAME of a SavedModel")
+    add("--save", metavar="FILE", type=Path, default="frozen_graphs/model.pb", help="write the frozen graph to FILE")
+    add("--checked", metavar="FILE", default=digests.CHECKED, help="add the digest to the list FILE")
+    add("--allow-op", metavar="OP", action="append", default=[], help="also accept the operation OP; repeatable")
     add("--trust", action="store_true", help="freeze without judging the source first: a model you made yourself")
-    add("--seconds", metavar="N", type=command_line.count, default=120, help="processor time that freezing may take")
+    add(
+        "--seconds",
+        metavar="N",
+        type=command_line.count,
+        default=120,
+        help="end freezing after N seconds of processor time",
+    )
     return parser.parse_args()
 
 

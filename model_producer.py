@@ -1,6 +1,7 @@
 """Trains y = slope * x + intercept in TensorFlow's graph mode and leaves behind what the consumers read.
 
     python model_producer.py
+    python model_producer.py --data points.csv --output-dir results/points
 
 Reads   data/linear_regression.csv
 Writes  exported_graphs/  the graph as text (graphdef.pbtxt) and a list of its operations (get_operations.txt)
@@ -13,6 +14,7 @@ import array
 import csv
 import math
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -164,22 +166,27 @@ def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every
 
 def seed(text: str) -> int:
     """The type of --random-sample."""
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"below zero: {text}")
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"not a whole number from 0 on: {text}")
     return int(text)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
     sample = parser.add_mutually_exclusive_group()
-    sample.add_argument("--data", metavar="FILE", default="data/linear_regression.csv", help="a CSV file with x,y")
+    sample.add_argument(
+        "--data",
+        metavar="FILE",
+        default="data/linear_regression.csv",
+        help="train on the CSV file FILE with the columns x,y",
+    )
     sample.add_argument(
         "--random-sample",
         metavar="SEED",
         nargs="?",
         type=seed,
         default=argparse.SUPPRESS,
-        help="draw a sample around y = 1.5x - 3 instead; with a seed, always the same one",
+        help="train on random points around y = 1.5x - 3 instead; the same SEED gives the same points",
     )
     add_training_flags(parser)
     return parser.parse_args()

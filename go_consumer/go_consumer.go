@@ -19,6 +19,7 @@ import (
 )
 
 const about = "Loads a trained model and calculates with it: y = slope * x + intercept, or\nwhatever a model of your own does."
+const examples = "  go_consumer --x 0.5,10\n  go_consumer --model cnn.pb --x images.npy --save classes.npy\n  seq 10 | go_consumer --stdin"
 
 // arguments is what the command line says.
 type arguments struct {
@@ -138,20 +139,20 @@ func streamResults(loaded loaded, arrays map[tf.Output]rows.Array, flags *argume
 
 func parseArguments() *arguments {
 	set, flags := commandline.NewFlags(), &arguments{}
-	set.StringVar(&flags.model, "model", "frozen_graphs/frozen_linear_regression.pb", "`PATH` of a frozen graph (.pb) or SavedModel folder")
-	set.StringVar(&flags.names.Input, "input", "", "`NAME` of an operation, tensor or signature key to feed (default: the only placeholder)")
-	set.StringArrayVar(&flags.names.Outputs, "output", nil, "`NAME` of what to calculate (default: the only end); repeatable")
-	set.StringVar(&flags.names.Tag, "tag", "serve", "`NAME` of the tag of a SavedModel's graph")
-	set.StringVar(&flags.names.Signature, "signature", "serving_default", "`NAME` of a SavedModel's signature")
-	set.StringVar(&flags.x, "x", "0,1,-1,2", "comma-separated `VALUES` for the input, or NAME.npy")
-	set.StringArrayVar(&flags.feed, "feed", nil, "values for a further input: `NAME=VALUES`; repeatable")
+	set.StringVar(&flags.model, "model", "frozen_graphs/frozen_linear_regression.pb", "load the frozen graph or SavedModel `PATH`")
+	set.StringVar(&flags.names.Input, "input", "", "feed `NAME`: an operation, tensor or signature key (default: the only input)")
+	set.StringArrayVar(&flags.names.Outputs, "output", nil, "fetch `NAME` (default: the only end); repeatable")
+	set.StringVar(&flags.names.Tag, "tag", "serve", "load the graph of a SavedModel that has the tag `NAME`")
+	set.StringVar(&flags.names.Signature, "signature", "serving_default", "use the signature `NAME` of a SavedModel")
+	set.StringVar(&flags.x, "x", "0,1,-1,2", "feed comma-separated `VALUES`, or a file NAME.npy")
+	set.StringArrayVar(&flags.feed, "feed", nil, "feed a further input: `NAME=VALUES`; repeatable")
 	set.BoolVar(&flags.stdin, "stdin", false, "read rows from standard input and print one result per row")
-	set.Func("batch", "how many rows of --stdin are run at once: `N` (default: 4096 numbers)", commandline.Count(&flags.batch))
-	set.StringVar(&flags.save, "save", "", "write the result with its shape to `FILE.npy` instead of printing it")
-	set.StringVar(&flags.checked, "checked", "frozen_graphs/SHA256SUMS", "`FILE` that lists the checked models")
-	set.BoolVar(&flags.trust, "trust", false, "take a model that is not in the list: one you made yourself")
+	set.Func("batch", "run `N` rows of --stdin at once (default: 4096 numbers)", commandline.Count(&flags.batch))
+	set.StringVar(&flags.save, "save", "", "write the result with its shape to `FILE.npy`, print nothing")
+	set.StringVar(&flags.checked, "checked", "frozen_graphs/SHA256SUMS", "look up the model's digests in `FILE`")
+	set.BoolVar(&flags.trust, "trust", false, "load a model that is not in the list: one you made yourself")
 	binding := commandline.ModuleVersion("github.com/wamuir/graft")
-	commandline.ParseConsumer(set, about, "1.0.0, graft "+binding+", TensorFlow "+tf.Version())
+	commandline.ParseConsumer(set, about, examples, "1.0.0, graft "+binding+", TensorFlow "+tf.Version())
 	flags.xGiven = set.Changed("x")
 	return flags
 }

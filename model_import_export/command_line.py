@@ -23,22 +23,49 @@ leaves: list[Callable[[], str]] = []
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Shows a flag's default, where it has one."""
+    """Shows a flag's default, where it has one, in 80 columns."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = action.default not in (None, False, argparse.SUPPRESS, [])
         return f"{action.help} (default: %(default)s)" if shown else action.help
 
 
+def _lay_out(docstring: str) -> tuple[str, str]:
+    """A docstring in 80 columns, and the commands in it, which the help shows at its end."""
+    commands = re.findall(r"^    ((?:  )?\S.*)", docstring, re.MULTILINE)
+    text = re.sub(r"^    (?:  )?\S.*\n", "", docstring, flags=re.MULTILINE)
+    paragraphs = []
+    for paragraph in re.split(r"\n{2,}", text.strip()):
+        lines = re.sub(r"\n(?!        |Reads|Writes)", " ", paragraph).split("\n")
+        heads = (re.match(r"(?:(?:(?:Reads|Writes) {2,}| {8})(?:\S+/ {2,})?)?", line)[0] for line in lines)
+        paragraphs += [
+            "\n".join(
+                textwrap.fill(line, 80, subsequent_indent=" " * len(head))
+                for line, head in zip(lines, heads, strict=True)
+            )
+        ]
+    return "\n\n".join(paragraphs), "examples:\n" + "\n".join(f"  {line}" for line in commands) if commands else ""
+
+
+def _not_a_number(found: re.Match[str]) -> str:
+    return f"not a {'whole ' if found[1] else ''}number: {found[2]}"
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` that takes `-x` for `--x`, `--x -1,2` for `--x=-1,2`, and errs in one line."""
 
-    def __init__(self, description: str | None) -> None:
-        text = "\n".join(
-            textwrap.fill(line, 80) if len(line) > 80 else line for line in (description or "").splitlines()
-        )
-        super().__init__(description=text, allow_abbrev=False, formatter_class=HelpFormatter)
+    def __init__(self, docstring: str | None) -> None:
+        text, examples = _lay_out(docstring or "")
+        super().__init__(description=text, epilog=examples, allow_abbrev=False, formatter_class=HelpFormatter)
+        self._positionals.title, self._optionals.title = "arguments", "flags"
         self.add_argument("--version", action=Version, help="print the versions of this program and of TensorFlow")
+
+    def format_help(self) -> str:
+        self.usage = " ".join(["%(prog)s [flags]", *(a.metavar or a.dest for a in self._get_positional_actions())])
+        return super().format_help()
 
     def parse_args(self, words: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         """Parses `words` (default: the command line). Exits with status 2 after one line on standard error."""
@@ -60,6 +87,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"invalid (?:(int)|float) value: '(.*)'", _not_a_number, message)
         fail(f"{message} (--help lists the flags)", status=2)
 
     def parse_consumer(self) -> argparse.Namespace:

@@ -29,7 +29,7 @@ def write_whole(path: Path, data: str | bytes) -> None:
         ValueError: something other than a regular file is there.
     """
     check_replaceable(path)
-    path = Path(os.path.realpath(path))  # a link stays one
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # which stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")
     try:

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -68,9 +69,19 @@ def quiet_log() -> Iterator[None]:
 
 
 def import_tensorflow() -> Any:
-    """Imports `tensorflow.compat.v1` with its log kept quiet, and its behaviour of version 2 as it is: for Keras."""
+    """Imports `tensorflow.compat.v1` with its log kept quiet, and its behaviour of version 2 as it is: for Keras.
+
+    It takes two seconds from memory and a minute from a slow disk: after five seconds a terminal is told.
+    """
     quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    with quiet_log():
+    with contextlib.ExitStack() as waiting:
+        is_terminal = os.isatty(2)
+        waiting.enter_context(quiet_log())  # which forks: before there is a thread
+        if is_terminal:
+            timer = threading.Timer(5, lambda: os.write(2, b"loading TensorFlow ...\n"))
+            timer.start()
+            waiting.callback(timer.join)
+            waiting.callback(timer.cancel)
         import tensorflow.compat.v1 as tensorflow
     if quiet:
         from absl import logging  # Keras's

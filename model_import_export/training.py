@@ -1,6 +1,7 @@
 """What every training of the linear regression shares: its flags, and the files that it leaves behind."""
 
 import argparse
+import contextlib
 import errno
 import os
 import sys
@@ -66,14 +67,17 @@ def check_summaries(folder: Path, last_step: int) -> None:
 def rate(text: str) -> float:
     """The type of --learning-rate, which Adagrad holds as a float32."""
     limits = np.finfo(np.float32)
-    if not float(limits.tiny) <= float(text) <= float(limits.max):
-        raise argparse.ArgumentTypeError(f"not a number above zero that a float32 holds: {text}")
-    return float(text)
+    with contextlib.suppress(ValueError):
+        if float(limits.tiny) <= float(text) <= float(limits.max):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"not a number above zero that a float32 holds: {text}")
 
 
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a training."""
-    parser.add_argument("--epochs", metavar="N", type=count, default=2000, help="steps on the whole sample")
-    parser.add_argument("--learning-rate", metavar="RATE", type=rate, default=0.8, help="Adagrad's")
-    parser.add_argument("--checkpoint-every", metavar="N", type=count, default=100, help="epochs from one to the next")
-    parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(), help="where the folders are made")
+    parser.add_argument("--epochs", metavar="N", type=count, default=2000, help="take N steps on the whole sample")
+    parser.add_argument("--learning-rate", metavar="RATE", type=rate, default=0.8, help="learning rate (Adagrad)")
+    parser.add_argument(
+        "--checkpoint-every", metavar="N", type=count, default=100, help="save a checkpoint every N epochs"
+    )
+    parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(), help="write the folders into DIR")

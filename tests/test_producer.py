@@ -200,25 +200,29 @@ def test_bad_data_is_one_line(tmp_path: Path, content: str | bytes | None, error
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
-        (["--epochs", "0"], "argument --epochs: not from 1 to 2147483647: 0"),
-        (["--epochs", "-5"], "argument --epochs: not from 1 to 2147483647: -5"),
-        (["--epochs", "1_0"], "argument --epochs: invalid count value: '1_0'"),
-        (["--epochs", "99999999999999999999"], "argument --epochs: not from 1 to 2147483647: 99999999999999999999"),
-        (["--epochs", "many"], "argument --epochs: invalid count value: 'many'"),
+        (["--epochs", "0"], "argument --epochs: not a whole number from 1 to 2147483647: 0"),
+        (["--epochs", "-5"], "argument --epochs: not a whole number from 1 to 2147483647: -5"),
+        (["--epochs", "1_0"], "argument --epochs: not a whole number from 1 to 2147483647: 1_0"),
+        (
+            ["--epochs", "99999999999999999999"],
+            "argument --epochs: not a whole number from 1 to 2147483647: 99999999999999999999",
+        ),
+        (["--epochs", "many"], "argument --epochs: not a whole number from 1 to 2147483647: many"),
         (["--learning-rate", "0"], "argument --learning-rate: not a number above zero that a float32 holds: 0"),
         (["--learning-rate", "nan"], "argument --learning-rate: not a number above zero that a float32 holds: nan"),
         (["--learning-rate", "1e39"], "argument --learning-rate: not a number above zero that a float32 holds: 1e39"),
-        (["--learning-rate", "fast"], "argument --learning-rate: invalid rate value: 'fast'"),
-        (["--checkpoint-every", "0"], "argument --checkpoint-every: not from 1 to 2147483647: 0"),
-        (["--random-sample", "-1"], "argument --random-sample: below zero: -1"),
+        (["--learning-rate", "fast"], "argument --learning-rate: not a number above zero that a float32 holds: fast"),
+        (["--checkpoint-every", "0"], "argument --checkpoint-every: not a whole number from 1 to 2147483647: 0"),
+        (["--random-sample", "-1"], "argument --random-sample: not a whole number from 0 on: -1"),
         (["--random-sample", "--data", "x"], "argument --data: not allowed with argument --random-sample"),
-        (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["--epoch", "3"], "unknown argument: --epoch (nearest: --epochs;"),
     ],
 )
 def test_wrong_flags_are_one_line(flags: list[str], error: str) -> None:
     start = time.monotonic()
     result = run_command(f"python model_producer.py {' '.join(flags)}")
-    assert result == (2, "", f"model_producer.py: {error} (--help lists the flags)\n")
+    ending = "(--help lists the flags)"[";" in error :]
+    assert result == (2, "", f"model_producer.py: {error} {ending}\n")
     assert "tensorflow" not in run_command(f"python -X importtime model_producer.py {' '.join(flags)}").err
     assert time.monotonic() - start < 60
 

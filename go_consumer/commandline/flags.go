@@ -18,6 +18,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
+var quotedDefault = regexp.MustCompile(`\(default(\s+)"([^"]*)"\)`)
+
 // Count returns a setter for a flag that counts from one.
 func Count(count *int) func(string) error {
 	return func(text string) error {
@@ -49,14 +51,14 @@ func NewFlags() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
 	flags.SetOutput(io.Discard)
-	flags.BoolP("help", "h", false, "show this text and exit")
+	flags.BoolP("help", "h", false, "show this help message and exit")
 	flags.Bool("version", false, "print the versions of this program, the binding and TensorFlow")
 	return flags
 }
 
 // ParseConsumer reads the command line. -x is the same as --x, and `--x -1,2` the same as `--x=-1,2`. It ends the program
 // after --help or --version (status 0), or after one line about what is wrong (status 2).
-func ParseConsumer(flags *pflag.FlagSet, about, versions string) {
+func ParseConsumer(flags *pflag.FlagSet, about, examples, versions string) {
 	var given []string
 	unknown := ""
 	for _, word := range join(flags, os.Args[1:]) {
@@ -73,7 +75,8 @@ func ParseConsumer(flags *pflag.FlagSet, about, versions string) {
 		case errors.As(err, &invalid):
 			wrong("argument --%s: %w", flag.Name, invalid.Unwrap())
 		case flags.Changed("help"):
-			fmt.Printf("usage: %s [flags]\n\n%s\n\nflags:\n%s", program(), about, flags.FlagUsagesWrapped(80))
+			usages := quotedDefault.ReplaceAllString(flags.FlagUsagesWrapped(80), "(default:$1$2)")
+			fmt.Printf("usage: %s [flags]\n\n%s\n\nflags:\n%s\nexamples:\n%s\n", program(), about, usages, examples)
 			Exit(0)
 		case flags.Changed("version"):
 			fmt.Println(program(), versions)

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.*;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.tensorflow.TensorFlow;
 import picocli.CommandLine;
 import picocli.CommandLine.MissingParameterException;
@@ -34,8 +35,10 @@ public final class Arguments {
     }
 
     /** The command line of a program; flags are added to it. */
-    public Arguments(String program, String description) {
-        spec.name(program).usageMessage().description(description + "%n").sortOptions(false);
+    public Arguments(String program, String description, String... examples) {
+        spec.name(program).usageMessage().synopsisHeading("usage: ").customSynopsis(program + " [flags]")
+                .descriptionHeading("%n").description(description).optionListHeading("%nflags:%n").sortOptions(false)
+                .footerHeading("%nexamples:%n").footer(Stream.of(examples).map("  "::concat).toArray(String[]::new));
         spec.addOption(OptionSpec.builder("-h", "--help").type(boolean.class).usageHelp(true)
                 .description("show this help message and exit").build());
         spec.addOption(OptionSpec.builder("--version").type(boolean.class).versionHelp(true)

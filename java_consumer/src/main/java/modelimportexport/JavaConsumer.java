@@ -16,6 +16,7 @@ import org.tensorflow.proto.ConfigProto;
  * Reads a frozen graph (default: frozen_graphs/frozen_linear_regression.pb) or a SavedModel folder.
  */
 public final class JavaConsumer {
+    private static final String ABOUT = "Loads a trained model and calculates with it: y = slope * x + intercept, or whatever a model of your own does.";
     /** A model that TensorFlow may have. */
     record Model(boolean isSavedModel, String path, Names names) {}
 
@@ -141,20 +142,20 @@ public final class JavaConsumer {
     }
 
     private static Arguments describeArguments() {
-        return new Arguments("java_consumer", "Loads a trained model and calculates with it: "
-                + "y = slope * x + intercept, or whatever a model of your own does.")
-                .add("--model", "PATH", "frozen graph (.pb) or SavedModel folder", ModelFile.FROZEN)
-                .add("--input", "NAME", "operation, tensor or signature key to feed (default: the only placeholder)", null)
-                .add("--output", "NAME", "what to calculate (default: the only end)", null)
-                .add("--tag", "NAME", "tag of a SavedModel's graph", "serve")
-                .add("--signature", "NAME", "signature of a SavedModel", "serving_default")
-                .add("--x", "VALUES", "comma-separated values for the input, or NAME.npy (default: 0,1,-1,2)", null)
-                .add("--feed", "NAME=VALUES", "values for a further input; repeatable", null)
+        return new Arguments("java_consumer", ABOUT, "java_consumer --x 0.5,10",
+                "java_consumer --model cnn.pb --x images.npy --save classes.npy", "seq 10 | java_consumer --stdin")
+                .add("--model", "PATH", "load the frozen graph or SavedModel PATH", ModelFile.FROZEN)
+                .add("--input", "NAME", "feed NAME: an operation, tensor or signature key (default: the only input)", null)
+                .add("--output", "NAME", "fetch NAME (default: the only end); repeatable", null)
+                .add("--tag", "NAME", "load the graph of a SavedModel that has the tag NAME", "serve")
+                .add("--signature", "NAME", "use the signature NAME of a SavedModel", "serving_default")
+                .add("--x", "VALUES", "feed comma-separated VALUES, or a file NAME.npy (default: 0,1,-1,2)", null)
+                .add("--feed", "NAME=VALUES", "feed a further input; repeatable", null)
                 .add("--stdin", "read rows from standard input and print one result per row")
-                .add("--batch", "N", "rows of --stdin in one run (default: 4096 numbers)", null)
-                .add("--save", "FILE.npy", "write the result with its shape instead of printing it", null)
-                .add("--checked", "FILE", "list of checked models", ModelFile.CHECKED)
-                .add("--trust", "take a model that is not in the list: one you made yourself");
+                .add("--batch", "N", "run N rows of --stdin at once (default: 4096 numbers)", null)
+                .add("--save", "FILE.npy", "write the result with its shape to FILE.npy, print nothing", null)
+                .add("--checked", "FILE", "look up the model's digests in FILE", ModelFile.CHECKED)
+                .add("--trust", "load a model that is not in the list: one you made yourself");
     }
 
     private static void consume(String[] words) throws Throwable {

@@ -216,16 +216,17 @@ public final class SoapService {
         Logger.getLogger("").setLevel(Level.OFF);
         Terminal.run("soap_service", () -> {
             var flags = new Arguments("soap_service",
-                    "Serves the frozen regression over SOAP; its WSDL is at http://ADDRESS:PORT/LinearRegression?wsdl")
-                    .add("--model", "PATH", "frozen graph (.pb) or SavedModel folder", ModelFile.FROZEN)
-                    .add("--input", "NAME", "operation, tensor or signature key to feed (default: the only placeholder)", null)
-                    .add("--output", "NAME", "what to calculate (default: the only end)", null)
-                    .add("--tag", "NAME", "tag of a SavedModel's graph", "serve")
-                    .add("--signature", "NAME", "signature of a SavedModel", "serving_default")
-                    .add("--host", "ADDRESS", "address to listen on", "127.0.0.1")
-                    .add("--port", "PORT", "port to listen on", "8080")
-                    .add("--checked", "FILE", "list of checked models", ModelFile.CHECKED)
-                    .add("--trust", "take a model that is not in the list: one you made yourself");
+                    "Serves the frozen regression over SOAP; its WSDL is at http://ADDRESS:PORT/LinearRegression?wsdl",
+                    "soap_service --port 9000")
+                    .add("--model", "PATH", "load the frozen graph or SavedModel PATH", ModelFile.FROZEN)
+                    .add("--input", "NAME", "feed NAME: an operation, tensor or signature key (default: the only input)", null)
+                    .add("--output", "NAME", "fetch NAME (default: the only end)", null)
+                    .add("--tag", "NAME", "load the graph of a SavedModel that has the tag NAME", "serve")
+                    .add("--signature", "NAME", "use the signature NAME of a SavedModel", "serving_default")
+                    .add("--host", "ADDRESS", "listen on ADDRESS", "127.0.0.1")
+                    .add("--port", "PORT", "listen on PORT", "8080")
+                    .add("--checked", "FILE", "look up the model's digests in FILE", ModelFile.CHECKED)
+                    .add("--trust", "load a model that is not in the list: one you made yourself");
             if (flags.parse(words)) {
                 new SoapService().serve(flags);
             }
