@@ -11,7 +11,7 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends openjdk-17-jdk-headless maven gcc make \
  && rm -rf /var/lib/apt/lists/*
 ENV PATH=/usr/local/go/bin:$PATH
-RUN useradd --create-home user
+RUN useradd --create-home user && install --directory --owner user /home/user/model-import-export
 USER user
 WORKDIR /home/user/model-import-export
 # The packages first, so that a change of a program does not install them anew.
