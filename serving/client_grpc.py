@@ -16,13 +16,15 @@ import numpy as np
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--address", metavar="HOST:PORT", default="127.0.0.1:8500", help="of the server")
-    parser.add_argument("--model", metavar="NAME", default="linear_regression", help="as the server calls it")
-    parser.add_argument("--input", metavar="KEY", default="x", help="of the signature")
-    parser.add_argument("--output", metavar="KEY", default="y", help="of the signature")
-    parser.add_argument("--dtype", metavar="NAME", default="float64", help="of the input; nothing is cast")
-    parser.add_argument("--x", metavar="LIST", default="0,1,-1,2", help="comma-separated numbers: a row")
-    parser.add_argument("--seconds", metavar="S", type=float, default=10, help="to wait for the answer")
+    parser.add_argument("--address", metavar="HOST:PORT", default="127.0.0.1:8500", help="address of the server")
+    parser.add_argument(
+        "--model", metavar="NAME", default="linear_regression", help="name by which the server knows the model"
+    )
+    parser.add_argument("--input", metavar="KEY", default="x", help="key of the input in the signature")
+    parser.add_argument("--output", metavar="KEY", default="y", help="key of the output in the signature")
+    parser.add_argument("--dtype", metavar="NAME", default="float64", help="type of the input, which is never cast")
+    parser.add_argument("--x", metavar="LIST", default="0,1,-1,2", help="comma-separated numbers: one row")
+    parser.add_argument("--seconds", metavar="S", type=float, default=10, help="seconds to wait for the answer")
     return parser.parse_args()
 
 

@@ -53,8 +53,8 @@ func predict(url, model, values string, seconds float64) ([][]float64, error) {
 func main() {
 	url := flag.String("url", "http://127.0.0.1:8501", "`URL` of the server")
 	model := flag.String("model", "linear_regression", "`NAME` by which the server knows the model")
-	x := flag.String("x", "0,1,-1,2", "comma-separated `VALUES`: a row")
-	seconds := flag.Float64("seconds", 10, "`S` to wait for the answer")
+	x := flag.String("x", "0,1,-1,2", "comma-separated `VALUES`: one row")
+	seconds := flag.Float64("seconds", 10, "seconds `S` to wait for the answer")
 	flag.Parse()
 	predictions, err := predict(*url, *model, *x, *seconds)
 	if err != nil {

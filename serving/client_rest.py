@@ -31,10 +31,12 @@ def ask(url: str, document: dict[str, object], seconds: float) -> dict[str, obje
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_line.ArgumentParser(__doc__)
-    parser.add_argument("--url", metavar="URL", default="http://127.0.0.1:8501", help="of the server")
-    parser.add_argument("--model", metavar="NAME", default="linear_regression", help="as the server calls it")
-    parser.add_argument("--x", metavar="LIST", default="0,1,-1,2", help="comma-separated numbers: a row")
-    parser.add_argument("--seconds", metavar="S", type=float, default=10, help="to wait for the answer")
+    parser.add_argument("--url", metavar="URL", default="http://127.0.0.1:8501", help="URL of the server")
+    parser.add_argument(
+        "--model", metavar="NAME", default="linear_regression", help="name by which the server knows the model"
+    )
+    parser.add_argument("--x", metavar="LIST", default="0,1,-1,2", help="comma-separated numbers: one row")
+    parser.add_argument("--seconds", metavar="S", type=float, default=10, help="seconds to wait for the answer")
     return parser.parse_args()
 
 

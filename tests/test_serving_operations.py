@@ -202,7 +202,6 @@ def test_metrics_of_all_workers_are_added_up(folder: Path) -> None:
 def test_the_monitoring_configuration(folder: Path) -> None:
     for text, found in (
         ('prometheus_config { enable: true path: "/numbers" }', "/numbers"),
-        ("prometheus_config { enable: true }", METRICS),
         ("prometheus_config { enable: false }", None),
     ):
         (folder / "monitoring.config").write_text(text)

@@ -146,6 +146,7 @@ def test_two_encodings_do_not_hide_a_dtd(soap: str) -> None:
         assert (status, "root:" in text) == (400, False), (header, declared, text)
 
 
+@pytest.mark.slow
 def test_unfinished_requests_time_out_and_block_nobody(soap: str) -> None:
     host, port = soap.split("/")[2].split(":")
     begun = f"POST /LinearRegression HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nContent-Length: 99\r\n\r\n<"

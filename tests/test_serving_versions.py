@@ -109,8 +109,7 @@ def test_a_version_that_ends_the_workers_is_given_up(tmp_path: Path) -> None:
         put(folder, 2, models.aborting)
         wait_for(lambda: "not loaded: version 2 of model m: it ends the worker that loads it (SIGABRT)" in server.log)
         assert server.log.count("a worker ended (SIGABRT); another takes its place") == 2
-        wait_for(lambda: server.workers)
-        assert server.states() == {2: "END", 1: "AVAILABLE"}
+        wait_for(lambda: server.workers and server.states() == {2: "END", 1: "AVAILABLE"})
         assert server.predict() == (200, {"predictions": [1.0]})
     flags = [*ONE, "--port", 0, "--rest_api_port", 0]
     shutil.rmtree(folder / "1")
@@ -255,7 +254,7 @@ def test_warm_up_requests_are_run_before_a_version_is_offered(tmp_path: Path) ->
         )
         assert said in server.log
         assert f"not loaded: version 3 of model half: cannot warm up: {path.format(3)}: corrupted record" in server.log
-        assert server.states("half") == {3: "END", 2: "END", 1: "AVAILABLE"}
+        wait_for(lambda: server.states("half") == {3: "END", 2: "END", 1: "AVAILABLE"})
     with serving(tmp_path, *flags, "--enable_model_warmup=false") as server:
         assert ask(f"{server.rest}/counter:predict", body) == (200, {"outputs": 0.0})
     warm_up_file(tmp_path / "counter" / "1", *[predict_request("counter", "get")] * 1001)
