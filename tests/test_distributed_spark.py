@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from conftest import ROOT, USER, Result, run_command, wait_for
+from scorer import BAD, check_many, many, models, names, summary, whole_files, with_model, write
 from test_distributed import own_network
-from test_distributed_scoring import BAD, check_many, many, models, names, summary, whole_files, with_model, write
 
 import numpy as np
 import pyarrow as pa
