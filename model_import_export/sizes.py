@@ -298,7 +298,8 @@ def _known(shape: Any) -> list[int | None] | None:
 def variable_key(step: Step) -> str:
     """What tells a variable from others: nodes of one container and shared name are the same."""
     attr = step.proto.attr
-    return f"{attr['container'].s.decode()} {attr['shared_name'].s.decode() or step.label}"
+    container, shared = (attr[key].s.decode(errors="surrogateescape") for key in ("container", "shared_name"))
+    return f"{container} {shared or step.label}"
 
 
 def _dims(shape: Any) -> tuple[int, ...] | None:

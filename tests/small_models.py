@@ -97,8 +97,13 @@ def make(folder: Path) -> Path:
     saved_model.ParseFromString((folder / "text" / "saved_model.pb").read_bytes())
     (folder / "text" / "saved_model.pb").unlink()
     (folder / "text" / "saved_model.pbtxt").write_text(str(saved_model))
+    shutil.copytree(folder / "saved", folder / "saved_on_ps")
+    saved_model.ParseFromString((folder / "saved" / "saved_model.pb").read_bytes())
+    for node in saved_model.meta_graphs[0].graph_def.node:
+        node.device = "/job:ps/task:0"
+    (folder / "saved_on_ps" / "saved_model.pb").write_bytes(saved_model.SerializeToString())
     files = [str(path) for path in sorted(folder.glob("*.pb")) if path.stem != "unlisted"]
-    for name in ("saved", "text"):
+    for name in ("saved", "text", "saved_on_ps"):
         files += digests.files_of(str(folder / name))
     digests.add(str(folder / digests.CHECKED), [(file, digests.digest(file)) for file in files])
     # What is no model, or not one that was checked.

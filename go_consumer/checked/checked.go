@@ -62,6 +62,9 @@ func (m Model) Explain(err error, tag string) error {
 	if strings.Contains(err.Error(), "matching supplied tags") {
 		return fmt.Errorf("no such tag: %s (python model_check.py --list %s shows those it has)", tag, m.Path)
 	}
+	if strings.Contains(err.Error(), "Cannot assign a device") { // the loader cannot be told to clear them
+		return fmt.Errorf("cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", m.Path)
+	}
 	return fmt.Errorf("cannot load: %s: %w", m.Path, err)
 }
 

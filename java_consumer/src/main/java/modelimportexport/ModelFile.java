@@ -158,8 +158,12 @@ public final class ModelFile {
     /** What to say of an error that TensorFlow raised while it loaded a model. */
     public static ModelError explain(RuntimeException error, String path, String tag) {
         String message = String.valueOf(error.getMessage());
-        return message.contains("matching supplied tags")
-                ? new ModelError("no such tag: %s (python model_check.py --list %s shows those it has)", tag, path)
-                : new ModelError("cannot load: %s: %s", path, Terminal.oneLine(message));
+        if (message.contains("matching supplied tags")) {
+            return new ModelError("no such tag: %s (python model_check.py --list %s shows those it has)", tag, path);
+        }
+        if (message.contains("Cannot assign a device")) { // the loader cannot be told to clear them
+            return new ModelError("cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", path);
+        }
+        return new ModelError("cannot load: %s: %s", path, Terminal.oneLine(message));
     }
 }

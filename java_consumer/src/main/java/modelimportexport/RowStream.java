@@ -140,7 +140,7 @@ public final class RowStream {
                 int count = parser.readRow(start, end > start && batch.text[end - 1] == '\r' ? end - 1 : end);
                 if (count != row) {
                     throw new ModelError("wrong number of values: %d given on line %d, the placeholder %s takes %d",
-                            count, parser.line, placeholder.name(), row);
+                            count, parser.line, placeholder.name(), Rows.rowSize(placeholder));
                 }
             }
         } finally {
