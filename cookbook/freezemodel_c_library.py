@@ -2,7 +2,7 @@
 
     python cookbook/freezemodel_c_library.py
 
-It makes the calls that the Go and Java bindings make (c_api.py), and starts in a fifth of the time.
+It makes the calls that the Go and Java bindings make (c_api.py), and starts in less than a fifth of the time.
 Reads frozen_graphs/frozen_linear_regression.pb, if its digest is in frozen_graphs/SHA256SUMS
 """
 
