@@ -168,8 +168,16 @@ def test_a_full_disk_leaves_no_part_of_a_file(models: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_every_command_prints_what_the_page_says(trained: Path, tmp_path: Path) -> None:
+    """And writes below results/ alone: what the main page made is as it was."""
     folder = page.check_out(tmp_path / "checkout")
-    shutil.copytree(trained / "saved_model", folder / "saved_model")
-    shutil.copytree(trained / "frozen_graphs", folder / "frozen_graphs")
+    for name in ("saved_model", "frozen_graphs"):
+        shutil.copytree(trained / name, folder / name)
+
+    def others() -> dict[str, bytes]:
+        listed = [name for name in names(folder) if not name.startswith(("results/", ".cache/")) and ".pyc" not in name]
+        return {name: (folder / name).read_bytes() for name in listed}
+
+    before = others()
     assert run_command("make .venv/distributed-complete", timeout=600).status == 0
     page.check(page.walk(page.steps((ROOT / "distributed" / "README.md").read_text()), folder), more_than=9)
+    assert others() == before
