@@ -1,6 +1,7 @@
 """The model server's command line: TensorFlow Serving's flags, and its own."""
 
 import argparse
+import math
 import sys
 from typing import Any
 
@@ -26,19 +27,19 @@ REFUSED = {
     "tensorflow_inter_op_parallelism": THREADS,
     "per_process_gpu_memory_fraction": CPU,
     "platform_config_file": "TensorFlow is the only platform",
-    "grpc_socket_path": "it listens on ports alone",
+    "grpc_socket_path": "it listens only on ports",
     "grpc_channel_arguments": "--max_request_bytes, --max_seconds and --max_in_flight are its limits",
     "ssl_config_file": "it has no encryption; put it behind a proxy that has",
     "thread_pool_factory_config_file": THREADS,
-    "num_tflite_pools": "it serves SavedModels alone",
-    "num_tflite_interpreters_per_pool": "it serves SavedModels alone",
+    "num_tflite_pools": "it serves only SavedModels",
+    "num_tflite_interpreters_per_pool": "it serves only SavedModels",
     "mixed_precision": CPU,
 }
 # Those that can be given with the value that this server has anyway.
 FIXED = {
     "enable_batching": (False, BATCHING),
     "use_alts_credentials": (False, "it has no encryption; put it behind a proxy that has"),
-    "prefer_tflite_model": (False, "it serves SavedModels alone"),
+    "prefer_tflite_model": (False, "it serves only SavedModels"),
     "xla_cpu_compilation_enabled": (False, CPU),
     "xla_gpu_compilation_enabled": (False, CPU),
     "enable_profiler": (False, "it has no profiler"),
@@ -52,25 +53,32 @@ FIXED = {
 }
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return math.nan  # which is in no range
+
+
 def number(text: str) -> float:
     """The type of a flag that takes a number above zero."""
-    if not 0 < float(text) < 1e9:
+    if not 0 < _number(text) < 1e9:
         raise argparse.ArgumentTypeError(f"not a number above zero: {text}")
-    return float(text) if "." in text else int(text)
+    return _number(text)
 
 
 def wait(text: str) -> float:
     """The type of a flag that takes seconds between looks; 0 is never again."""
-    if not 0 <= float(text) < 1e9:
+    if not 0 <= _number(text) < 1e9:
         raise argparse.ArgumentTypeError(f"not a number of seconds, or 0: {text}")
-    return float(text)
+    return _number(text)
 
 
 def port(text: str) -> int:
     """The type of a flag that takes a port; 0 is none."""
-    if not 0 <= int(text) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"not a port: {text}")
-    return int(text)
+    if _number(text) not in range(1 << 16):
+        raise argparse.ArgumentTypeError(f"not a port from 0 to 65535: {text}")
+    return int(_number(text))
 
 
 def yes_or_no(text: str) -> bool:
@@ -98,35 +106,40 @@ def parse() -> argparse.Namespace:
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all interfaces")
     add("--workers", metavar="N", type=command_line.count, default=1, help="processes that answer requests")
     add("--model_name", metavar="NAME", default="linear_regression", help="name by which clients ask for the model")
-    add("--model_base_path", metavar="DIR", default="exports/linear_regression", help="folder that holds its versions")
-    add("--model_config_file", metavar="FILE", help="ModelServerConfig: several models, versions, labels")
+    add(
+        "--model_base_path",
+        metavar="DIR",
+        default="exports/linear_regression",
+        help="folder that holds the model's versions",
+    )
+    add("--model_config_file", metavar="FILE", help="file that lists models, versions and labels (a ModelServerConfig)")
     add("--model_config_file_poll_wait_seconds", metavar="S", type=wait, default=0.0,
-        help="seconds between readings of that file; 0 reads it once, and on SIGHUP")  # fmt: skip
+        help="seconds between readings of --model_config_file; 0 reads it only at the start and on SIGHUP")  # fmt: skip
     add("--file_system_poll_wait_seconds", metavar="S", type=wait, default=1.0,
         help="seconds between scans of the model folders; 0 scans once")  # fmt: skip
     add("--saved_model_tags", metavar="TAGS", default="serve", help="comma-separated tags of the graph to load")
     add("--enable_model_warmup", metavar="BOOL", type=yes_or_no, nargs="?", const=True, default=True,
         help="run a version's assets.extra/tf_serving_warmup_requests before it is offered")  # fmt: skip
     add("--num_request_iterations_for_warmup", metavar="N", type=command_line.count, default=1,
-        help="runs of each of these requests")  # fmt: skip
-    add("--monitoring_config_file", metavar="FILE", help="MonitoringConfig: where the metrics for Prometheus are")
+        help="number of times that each warm-up request is run")  # fmt: skip
     add(
-        "--rest_api_timeout_in_ms",
-        metavar="MS",
-        type=number,
-        help="maximum time per REST request, if not --max_seconds",
+        "--monitoring_config_file",
+        metavar="FILE",
+        help="file that says where the metrics for Prometheus are (a MonitoringConfig)",
     )
+    add("--rest_api_timeout_in_ms", metavar="MS", type=number,
+        help="maximum milliseconds per REST request (default: those of --max_seconds)")  # fmt: skip
     add("--max_request_bytes", metavar="N", type=number, default=32 << 20, help="maximum bytes of a request's body")
     add("--max_rows", metavar="N", type=command_line.count, default=10_000, help="maximum rows per request")
     add("--max_seconds", metavar="S", type=number, default=30, help="maximum seconds per request")
     add("--max_in_flight", metavar="N", type=command_line.count, default=64,
         help="maximum requests at a time in each worker; further ones are told to retry")  # fmt: skip
     add("--cors_origin", metavar="URL", action="append", default=[],
-        help="web site whose pages may ask, such as https://example.com; repeatable")  # fmt: skip
+        help="web site whose pages may send requests, such as https://example.com; repeatable")  # fmt: skip
     add("--allowed_host", metavar="NAME", action="append", default=[],
-        help="name, besides localhost, by which a proxy here may ask; repeatable")  # fmt: skip
+        help="host name, besides localhost, that a request may use; repeatable")  # fmt: skip
     add("--trust", metavar="MODEL", action="append", default=[],
-        help="model that is not checked: one you made yourself; repeatable")  # fmt: skip
+        help="model to load without checks: one you made yourself; repeatable")  # fmt: skip
     for name in REFUSED:
         add(f"--{name}", action=Refuse, nargs="?", help=argparse.SUPPRESS)
     for name in FIXED:
@@ -139,8 +152,4 @@ def parse() -> argparse.Namespace:
 
 def _with_underscores(word: str) -> str:
     name, separator, value = word.partition("=")
-    return (
-        name.replace("-", "_").replace("_", "-", len(name) - len(name.lstrip("-"))) + separator + value
-        if (name.startswith("--"))
-        else word
-    )
+    return "--" + name[2:].replace("-", "_") + separator + value if name.startswith("--") else word

@@ -51,7 +51,7 @@ class GrpcServer:
     async def start(
         cls, models: Models, gate: Gate, flags: argparse.Namespace, reload: Callable[[bytes], Awaitable[str]]
     ) -> "GrpcServer":
-        """Listens. Raises OSError where the address cannot be had."""
+        """Listens. Raises OSError if the address is taken."""
         options = [("grpc.max_receive_message_length", flags.max_request_bytes), ("grpc.so_reuseport", 1)]
         started = cls(grpc.aio.server(options=options), models)
         server, service = started.server, Service(models, gate, flags.max_seconds, reload)
@@ -72,13 +72,13 @@ class GrpcServer:
         return started
 
     async def update(self) -> None:
-        """Has the health service say whether each model has a version."""
+        """Tells the health service whether each model has a version."""
         states = health_pb2.HealthCheckResponse
         for service in ("", *(each.full_name for each in SERVICES.values())):
             await self.health.set(service, states.SERVING if self.models.is_ready else states.NOT_SERVING)
 
     async def stop(self, seconds: float) -> None:
-        """Takes no more requests, and waits for those that run."""
+        """Takes no more requests, and waits for the running ones."""
         await self.health.enter_graceful_shutdown()
         await self.server.stop(seconds)
 
@@ -113,7 +113,7 @@ class Service:
         self.models, self.gate, self.seconds, self.reload_with = models, gate, seconds, reload
 
     def handler(self, method: Any) -> Any:
-        """What grpcio calls for a method: bytes that are no request are refused as such."""
+        """What grpcio calls for a method. Bytes that are not a request are refused."""
         function, kind = getattr(self, method.name), message_factory.GetMessageClass(method.input_type)
         timer = metrics.Timer(self.models, method.name, "GRPC")
 

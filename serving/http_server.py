@@ -29,7 +29,7 @@ REASONS = {400: b"Bad Request", 408: b"Request Timeout", 413: b"Content Too Larg
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection whose requests have headers that end, soon and before they are too long."""
+    """A connection that limits how long headers are and how long they take, and how long bodies are."""
 
     seconds, most_bytes = 30.0, 32 << 20  # for the headers; of a body
 
@@ -98,7 +98,7 @@ class HttpServer:
 
     @classmethod
     async def start(cls, models: Models, gate: Gate, flags: argparse.Namespace) -> "HttpServer":
-        """Listens. Raises OSError where the address cannot be had."""
+        """Listens. Raises OSError if the address is taken."""
         app: Any = Packing(build_app(models, gate, flags))
         if flags.cors_origin:
             app = CORSMiddleware(app, allow_origins=flags.cors_origin, allow_methods=["*"], allow_headers=["*"])
@@ -119,10 +119,10 @@ class HttpServer:
         return cls(server)
 
     async def update(self) -> None:
-        """Has nothing of its own that depends on the models."""
+        """Does nothing: each request looks at the models."""
 
     async def stop(self, seconds: float) -> None:
-        """Takes no more requests, and waits for those that run."""
+        """Takes no more requests, and waits for the running ones."""
         self.server.config.timeout_graceful_shutdown = int(seconds)
         self.server.should_exit = True
         await self.server.task
@@ -140,7 +140,7 @@ class _Server(uvicorn.Server):
 
 
 class Packing:
-    """Compresses replies for those who take them so; others do not wait while that is found out."""
+    """Compresses replies for clients that accept gzip. For others it costs nothing."""
 
     def __init__(self, app: Any) -> None:
         self.app, self.packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=1)
@@ -151,7 +151,7 @@ class Packing:
 
 
 class Guard:
-    """Refuses what a page of another site has a browser send, and answers for an application that fails."""
+    """Refuses what a page of another site has a browser send."""
 
     def __init__(self, app: Any, hosts: list[str] | None, origins: list[str]) -> None:
         self.app, self.hosts, self.origins = app, hosts, frozenset(origins)

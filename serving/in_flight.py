@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import MutableSequence
 from concurrent.futures import ThreadPoolExecutor
 
 from servable import RequestError, Servable, Work
@@ -15,21 +15,25 @@ QUICK = 0.001  # seconds: less than handing a run to another thread is worth
 class Gate:
     """Counts requests, and calculates for them; to be used in the event loop's thread."""
 
-    def __init__(self, most: int, on_change: Callable[[int], None] = lambda _: None) -> None:
-        self.most, self.count, self.on_change = most, 0, on_change
+    def __init__(self, most: int, counts: MutableSequence[int], place: int) -> None:
+        """Begins with none.
+
+        Args:
+            counts: how many requests each worker works on, in memory that all share.
+            place: of this worker's number there.
+        """
+        self.most, self.counts, self.place = most, counts, place
         self.pool = ThreadPoolExecutor(most)
 
     def __enter__(self) -> None:  # noqa: D105
-        if self.count >= self.most:
+        if self.counts[self.place] >= self.most:
             raise RequestError(
-                "RESOURCE_EXHAUSTED", f"too many requests in flight: {self.count} (try again in a second)"
+                "RESOURCE_EXHAUSTED", f"too many requests in flight: {self.most} (try again in a second)"
             )
-        self.count += 1
-        self.on_change(self.count)
+        self.counts[self.place] += 1
 
     def __exit__(self, *_: object) -> None:  # noqa: D105
-        self.count -= 1
-        self.on_change(self.count)
+        self.counts[self.place] -= 1
 
     def is_quick(self, model: Servable, work: Work) -> bool:
         """Whether a run is expected to take less time than handing it to another thread is worth.

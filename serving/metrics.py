@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from in_flight import Gate
 from models import Models
 from servable import RequestError
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,7 +27,6 @@ latency = Histogram(
     LABELS,
     buckets=BUCKETS,
 )
-in_flight = Gauge("model_server_requests_in_flight", "Requests that are being worked on.", multiprocess_mode="livesum")
 
 
 class Timer:
@@ -66,11 +66,11 @@ class Outcome:
         self.timer.count(self.model, self.version, status, time.perf_counter() - self.started)
 
 
-class Versions:
-    """The versions that are offered, which every worker knows alike."""
+class State:
+    """What every worker knows of all: the versions that are offered, and how many requests are in flight."""
 
-    def __init__(self, models: Models) -> None:
-        self.models = models
+    def __init__(self, models: Models, gate: Gate) -> None:
+        self.models, self.gate = models, gate
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """For prometheus_client."""
@@ -81,12 +81,14 @@ class Versions:
             for version in model.offered:
                 family.add_metric([name, str(version)], 1)
         yield family
+        running = sum(self.gate.counts)
+        yield GaugeMetricFamily("model_server_requests_in_flight", "Requests that are being worked on.", running)
 
 
-def text(models: Models) -> bytes:
+def text(models: Models, gate: Gate) -> bytes:
     """All metrics in Prometheus's text form."""
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
-    registry.register(Versions(models))
+    registry.register(State(models, gate))
     # TensorFlow Serving's counter lacks the ending that prometheus_client gives to every counter.
     return generate_latest(registry).replace(f"{COUNT}_total".encode(), COUNT.encode())

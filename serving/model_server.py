@@ -1,8 +1,10 @@
 """Serves SavedModels over TensorFlow Serving's REST and gRPC APIs; its clients work against it unchanged.
 
-    python serving/model_server.py --model_name linear_regression --model_base_path exports/linear_regression
+    python serving/model_server.py
+    python serving/model_server.py --model_name cnn --model_base_path exports/cnn
+    python serving/model_server.py --model_config_file serving/models.config
 
-Reads MODEL_BASE_PATH/VERSION, a SavedModel each. The newest version is served; one that comes later is picked up.
+Reads MODEL_BASE_PATH/VERSION, a SavedModel each. The newest version is served; later ones are picked up.
 """
 
 import contextlib
@@ -21,6 +23,8 @@ def main() -> None:
     flags = command.parse()
     graph_mode.load()  # once, for all that are forked from this process
     from configuration import METRICS, Config, read_configs, read_monitoring
+    from supervisor import Supervisor
+    from worker import reserve
 
     single = Config(flags.model_name, flags.model_base_path)
     configs = read_configs(flags.model_config_file) if flags.model_config_file else [single]
@@ -30,11 +34,8 @@ def main() -> None:
         raise ValueError(f"no such model: {min(unknown)} in --trust (there are: {', '.join(c.name for c in configs)})")
     gc.collect()
     gc.freeze()  # otherwise a full collection walks TensorFlow's hundreds of thousands of objects during a request
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="model_server.")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="model_server.")  # which the workers look up
     try:
-        from supervisor import Supervisor  # which imports prometheus_client
-        from worker import reserve
-
         with contextlib.ExitStack() as ports:
             for flag, port in (("--port", flags.port), ("--rest_api_port", flags.rest_api_port)):
                 if port:

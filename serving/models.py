@@ -79,9 +79,7 @@ class Models:
         servable = self.servables.get(key) if key else None
         if servable is None:
             there = ", ".join(map(str, sorted(model.offered))) or "none"
-            raise RequestError(
-                "NOT_FOUND", f"no such version: {version or 'any'} of model {name} (loaded are: {there})"
-            )
+            raise RequestError("NOT_FOUND", f"no such version: {version or 'any'} of model {name} (loaded: {there})")
         return servable
 
     @contextlib.contextmanager

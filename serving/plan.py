@@ -1,4 +1,4 @@
-"""What the process that watches the folders tells those that answer requests, and what they tell it.
+"""The messages between the supervisor, which watches the folders, and the workers, which answer requests.
 
 A version is judged once, then loaded by every worker, then offered by every worker: a client that was told that it is
 available gets it from each of them.

@@ -173,7 +173,7 @@ class Api:
         return reply(self.description)
 
     async def metrics(self, _: Request) -> Response:
-        return Response(metrics.text(self.models), media_type=metrics.CONTENT_TYPE)
+        return Response(metrics.text(self.models, self.gate), media_type=metrics.CONTENT_TYPE)
 
     async def page(self, _: Request) -> Response:
         return FileResponse(HERE / "page.html")

@@ -1,7 +1,7 @@
 """TensorFlow Serving's JSON: requests into arrays, results into replies.
 
-Source: https://www.tensorflow.org/tfx/serving/api_rest. `NaN`, `Infinity` and `-Infinity`, which JSON lacks, are taken
-and given as tokens. Bytes come and go as `{"b64": "..."}`.
+Source: https://www.tensorflow.org/tfx/serving/api_rest. `NaN`, `Infinity` and `-Infinity`, which JSON lacks, are
+accepted and returned as bare tokens. Binary strings are `{"b64": "..."}`.
 """
 
 import base64
@@ -205,7 +205,7 @@ def predict_reply(results: Mapping[str, np.ndarray], by_row: int) -> bytes:
 
 
 def _values(array: np.ndarray, key: str) -> Any:
-    """What `dump` takes: numbers as they are, bytes as text or, where they are none or the key says so, as base64."""
+    """What `dump` takes: numbers, and text. Bytes that are not UTF-8, or whose key ends in `_bytes`, become base64."""
     if array.dtype.name in ("float16", "bfloat16"):  # which orjson does not know
         return array.astype(np.float32)
     if array.dtype.kind not in "OS":

@@ -1,6 +1,6 @@
 """The process that watches the folders and the workers: it judges versions, plans, and answers no request itself.
 
-It has one thread and has never used TensorFlow, which it imported for all: so it can fork a worker, or a process that
+It has one thread, and it only imports TensorFlow, for all its children. So it can fork a worker, or a process that
 judges, at any time.
 """
 
@@ -22,8 +22,6 @@ from model_import_export import ModelError, command_line, graph_check, sizes, tr
 from plan import LOADING, Plan, Report
 from servable import Key
 from versions import Versions, nothing_in, require
-
-from prometheus_client import multiprocess
 
 FORK = multiprocessing.get_context("fork")
 AT_ONCE = os.cpu_count() or 1  # versions that are judged
@@ -50,7 +48,7 @@ class Child:
             return None
 
     def end(self) -> str:
-        """Waits for its end. Returns how it came."""
+        """Waits for its end. Returns the signal or the status that it ended with."""
         self.process.join()
         self.pipe.close()
         code = self.process.exitcode or 0
@@ -60,8 +58,8 @@ class Child:
 class Worker(Child):
     """A process that answers requests."""
 
-    def __init__(self, flags: argparse.Namespace, plan: Plan) -> None:
-        super().__init__(worker.work, flags, plan)
+    def __init__(self, flags: argparse.Namespace, plan: Plan, counts: Any, place: int) -> None:
+        super().__init__(worker.work, flags, plan, counts, place)
         self.report, self.plan = Report(), plan
 
     def send(self, message: Any) -> None:
@@ -99,6 +97,7 @@ class Supervisor:
         self.judges: dict[Key, Child] = {}
         self.workers: list[Worker | None] = [None] * flags.workers
         self.not_before = [0.0] * flags.workers
+        self.counts = FORK.RawArray("i", flags.workers)  # of each worker's requests in flight
         self.reloads: list[tuple[Worker, int, list[str]]] = []
         self.has_judged = self.is_open = self.has_said_so = False
         self.complaint = ""
@@ -139,14 +138,14 @@ class Supervisor:
         return {child.pipe: child for child in [*self.judges.values(), *self.workers] if child}
 
     def _seconds(self) -> float:
-        """How long there is nothing to do unless something happens."""
+        """How long to wait, unless something happens before."""
         times = [self.look_at, self.reread_at]
         if self.has_judged:
             times += [self.not_before[i] for i, each in enumerate(self.workers) if not each]
         return min(max(0.0, min(times) - time.monotonic()), 3600.0)
 
     def _keep_up(self) -> None:
-        """Does what there is to do now."""
+        """Does what is due."""
         if time.monotonic() >= self.reread_at:
             self.reread_at = time.monotonic() + self.flags.model_config_file_poll_wait_seconds
             self._reread(is_asked=False)
@@ -185,14 +184,14 @@ class Supervisor:
             raise SystemExit(1)
 
     def _tell(self, plan: Plan) -> None:
-        """Has all workers do what is planned, and those that have ended begin anew."""
+        """Tells the workers what is planned, and replaces those that have ended."""
         for i, each in enumerate(self.workers):
             if each and each.plan != plan:
                 each.plan = plan
                 each.send(("plan", plan))
             elif not each and time.monotonic() >= self.not_before[i]:
                 self.not_before[i] = time.monotonic() + SECONDS_BETWEEN_STARTS
-                self.workers[i] = Worker(self.flags, plan)
+                self.workers[i] = Worker(self.flags, plan, self.counts, i)
 
     def _say_where(self) -> None:
         flags = self.flags
@@ -213,9 +212,9 @@ class Supervisor:
             child.report = said
         elif said is None:
             how = child.end()
-            self.workers[self.workers.index(child)] = None
+            place = self.workers.index(child)
+            self.workers[place], self.counts[place] = None, 0
             self.reloads = [reload for reload in self.reloads if reload[0] is not child]
-            multiprocess.mark_process_dead(child.process.pid)  # its requests in flight no longer count
             command_line.warn(f"a worker ended ({how}); another takes its place")
             self.versions.blame(child.report, how)
         elif said[0] == "reload":
@@ -246,7 +245,7 @@ class Supervisor:
         self._look()
 
     def _reload_for(self, child: Worker, number: int, text: bytes) -> None:
-        """Does what a HandleReloadConfigRequest asks for."""
+        """Takes the configuration of a HandleReloadConfigRequest."""
         from tensorflow_serving.config import model_server_config_pb2
 
         try:
@@ -258,7 +257,7 @@ class Supervisor:
             self.reloads.append((child, number, [config.name for config in configs]))
 
     def _answer_reloads(self) -> None:
-        """Answers those whose models are loaded, or refused."""
+        """Answers the requests whose models are loaded or refused."""
         for reload in self.reloads.copy():
             child, number, names = reload
             if not any(v.status.state == LOADING and v.key.name in names for v in self.versions.found):
@@ -267,7 +266,7 @@ class Supervisor:
                 self.reloads.remove(reload)
 
     def _stop(self) -> None:
-        """Has the workers finish what they are working on."""
+        """Lets the workers finish their requests."""
         workers = [each for each in self.workers if each]
         for each in workers:
             each.send(("stop",))

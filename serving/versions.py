@@ -38,7 +38,7 @@ class Versions:
         self.number = 0
 
     def configure(self, configs: Collection[Config]) -> None:
-        """Has other models, or models otherwise, from the next look on."""
+        """Replaces the configuration, from the next look on."""
         self.configs = {config.name: config for config in configs}
 
     def look(self) -> None:
@@ -54,7 +54,7 @@ class Versions:
         self._drop()
 
     def _present(self, config: Config) -> Mapping[int, str] | None:
-        """From the versions in a model's folder to their paths; None while it is away, which is said once.
+        """The paths of a model's versions by number; None while its folder is away, which the log says once.
 
         A folder that has become empty is taken for one that is away, such as a share that is not mounted.
         """
@@ -150,7 +150,7 @@ class Versions:
                     self.refuse(version, f"it ends the worker that loads it ({how})")
 
     def plan(self, is_open: bool) -> Plan:
-        """What the workers are to do."""
+        """What the workers should do."""
         models = {}
         for name, config in self.configs.items():
             states = {version: status for version, (status, _) in self.ended.get(name, {}).items()}

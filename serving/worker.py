@@ -51,15 +51,14 @@ def reserve(host: str, port: int, flag: str) -> socket.socket:
 class Control:
     """The thread that does what the supervisor says, while the event loop answers requests."""
 
-    def __init__(self, pipe: Connection, flags: argparse.Namespace, plan: Plan) -> None:
-        import metrics
+    def __init__(self, pipe: Connection, flags: argparse.Namespace, plan: Plan, counts: Any, place: int) -> None:
         from in_flight import Gate
         from models import Models
 
         self.pipe, self.flags, self.plan = pipe, flags, plan
         self.sending = threading.Lock()
         self.models = Models(self._load, self.send)
-        self.gate = Gate(flags.max_in_flight, metrics.in_flight.set)
+        self.gate = Gate(flags.max_in_flight, counts, place)
         self.servers: list[Any] = []
         self.reloads: dict[int, asyncio.Future] = {}
         self.loop, self.stopped = asyncio.get_running_loop(), asyncio.Event()
@@ -146,8 +145,8 @@ class Control:
             os._exit(1)
 
 
-def work(pipe: Connection, flags: argparse.Namespace, plan: Plan) -> None:
-    """A worker, from its beginning to its end."""
+def work(pipe: Connection, flags: argparse.Namespace, plan: Plan, counts: Any, place: int) -> None:
+    """A worker, from its beginning to its end. `counts` and `place` are those of `in_flight.Gate`."""
     from model_import_export import graph_mode
 
     import uvloop
@@ -155,7 +154,7 @@ def work(pipe: Connection, flags: argparse.Namespace, plan: Plan) -> None:
     graph_mode.load()
 
     async def serve() -> None:
-        await Control(pipe, flags, plan).serve()
+        await Control(pipe, flags, plan, counts, place).serve()
 
     uvloop.run(serve())
     os._exit(0)  # a run whose caller was told 503 may go on for ever: it must not keep the process

@@ -154,7 +154,7 @@ def example(value: Any) -> Any:
         ("/texts:predict", {"instances": [{"b64": "YWJjZ"}]}, 400, "not base64: b64 in inputs"),
         ("/texts:predict", {"instances": [1]}, 400, "wrong type: an integer in inputs, which takes strings or b64"),
         ("/nothing:predict", {}, 404, "no such model: nothing (there are: half_plus_two, "),
-        ("/line/versions/7:predict", {}, 404, "no such version: 7 of model line (loaded are: 1, 2)"),
+        ("/line/versions/7:predict", {}, 404, "no such version: 7 of model line (loaded: 1, 2)"),
         ("/line/versions/x:predict", {}, 400, "not a version: x"),
         (f"/line/versions/{'0' * 5000}:predict", {}, 400, "not a version: 0000"),
         (f"/line/versions/{'9' * 19}:predict", {}, 400, "not a version: 9999"),
