@@ -26,13 +26,11 @@ def main() -> None:
     for path, (source, target) in MODELS.items():
         with tf.Session(graph=tf.Graph()) as session, session.graph.as_default():
             if path.endswith(".pb"):
-                model = model_file.read_frozen_graph(path, source, target)
-                tf.import_graph_def(model.graph_def, name="")
+                tf.import_graph_def(model_file.read_frozen_graph(path), name="")
                 source, target = f"{source}:0", f"{target}:0"
             else:
-                model = model_file.read_saved_model(path, ["serve"], "serving_default", source, target)
-                tf.saved_model.loader.load(session, ["serve"], path)
-                source, target = model.input, model.output
+                signature = tf.saved_model.loader.load(session, ["serve"], path).signature_def["serving_default"]
+                source, target = signature.inputs[source].name, signature.outputs[target].name
             tensor = session.graph.get_tensor_by_name(source)
             # Sums around 47.5 for the classifier.
             x = random.uniform(0, 9.5, [100, 10][: tensor.shape.rank]).astype(tensor.dtype.as_numpy_dtype)
