@@ -201,6 +201,7 @@ def test_metrics_of_all_workers_are_added_up(folder: Path) -> None:
         assert counts() == expected
 
 
+@pytest.mark.slow
 def test_the_monitoring_configuration(folder: Path) -> None:
     for text, found in (
         ('prometheus_config { enable: true path: "/numbers" }', "/numbers"),
@@ -257,7 +258,9 @@ def test_a_worker_that_dies_is_replaced(folder: Path) -> None:
             assert server.predict() == (200, {"predictions": [3.0]})
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_running_requests_finish_before_the_end(folder: Path, number: int, status: int) -> None:
     with (
         serving(folder, "--model_config_file", "models.config", "--workers", 2) as server,
@@ -294,6 +297,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_only_rest_and_only_grpc(folder: Path) -> None:
     (port,) = free_ports()
     for flags, said in (
