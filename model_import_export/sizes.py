@@ -351,12 +351,12 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
                     with contextlib.suppress(MismatchError):  # the model takes no such batch, so none runs
                         yield sizes.grow(written, batch)._replace(rows=rows)
 
-        largest = _largest(grow, min(most, rows) if sizes.measures else most)
+        largest = _largest(grow, most)
         if most:
             rows = min(rows, most_rows(largest))
         found += grow(rows)
         if sizes.measures and rows > 1:  # what grows from one row to a batch may be larger in between
-            ended = time.monotonic() + SECONDS
+            ended, rows = time.monotonic() + SECONDS, most_rows([*found, *largest])
             for count in [*BETWEEN, *(random.randint(2, rows) for _ in BETWEEN)]:
                 if count < rows and time.monotonic() < ended:
                     list(grow(count))
