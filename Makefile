@@ -54,7 +54,7 @@ cookbook: frozen_graphs/SHA256SUMS frozen_graphs/cnn.pb ## run all recipes of th
 	done
 	@echo "== cookbook/freezemodel_c_library.c"
 	@. ./go_consumer/env.sh && gcc -o results/freezemodel_c_library $$CGO_CFLAGS cookbook/freezemodel_c_library.c \
-	  $$CGO_LDFLAGS -ltensorflow -lm && TF_CPP_MIN_LOG_LEVEL=3 results/freezemodel_c_library 2>/dev/null
+	  $$CGO_LDFLAGS -ltensorflow && TF_CPP_MIN_LOG_LEVEL=3 results/freezemodel_c_library 2>/dev/null
 
 models: frozen_graphs/cnn.pb ## make the main page's example models, and freeze them
 
@@ -113,7 +113,7 @@ test: .venv/tests-complete ## run the tests (five minutes, the first time eight)
 test-slow: .venv/tests-complete .venv/distributed-complete go java soap ## run the long tests: kills, full disks, Spark, TensorFlow 1.8 (half an hour)
 	@python -m pytest -m slow
 
-bench: venv .venv/bench-complete .venv/serving-complete .venv/distributed-complete go java cookbook exports ## compare with the least that it can cost, into docs/benchmarks.md (three quarters of an hour)
+bench: venv .cache/tf2onnx/complete .venv/bench-complete .venv/serving-complete .venv/distributed-complete go java cookbook exports ## compare with the least that it can cost, into docs/benchmarks.md (three quarters of an hour)
 	@python benchmarks/report.py
 
 clean: ## remove all that the other targets made

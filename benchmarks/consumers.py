@@ -61,7 +61,7 @@ print((time.perf_counter() - start) / {CALLS} * 1e6)
 def build_floor(folder: Path) -> str:
     """Compiles the cookbook's C program with the library that the Go consumer is built with."""
     floor = folder / "floor"
-    compile_it = f'gcc -O2 -o "{floor}" $CGO_CFLAGS cookbook/freezemodel_c_library.c $CGO_LDFLAGS -ltensorflow -lm'
+    compile_it = f'gcc -O2 -o "{floor}" $CGO_CFLAGS cookbook/freezemodel_c_library.c $CGO_LDFLAGS -ltensorflow'
     subprocess.run(["bash", "-c", f". go_consumer/env.sh && {compile_it}"], cwd=ROOT, check=True)
     return str(floor)
 

@@ -100,12 +100,6 @@ def link_converters(converters: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_as_a_user_types_it(trained: Path, converters: Path, tmp_path: Path) -> None:
-    link_converters(converters, set_out(trained, tmp_path))
-    page.check(page.walk(page.steps(README), tmp_path), more_than=45)
-
-
-@pytest.mark.slow
 def test_make_cookbook_runs_all_on_a_clean_checkout(tmp_path: Path) -> None:
     result = run_command("make cookbook", page.check_out(tmp_path))
     assert result.status == 0, result

@@ -4,14 +4,12 @@ import contextlib
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import termios
 from pathlib import Path
 
-import page
 from conftest import ROOT, USER, run_command, start_program, wait_for
 from scorer import Score, check_many, line, many, models, names, program, score, summary, whole_files, with_model, write
 
@@ -164,20 +162,3 @@ def test_a_full_disk_leaves_no_part_of_a_file(models: Path, tmp_path: Path) -> N
     assert done.out == "files to score: 3, already scored: 0\n1\n"
     assert done.err.count("\n") == 1
     assert "No space left on device" in done.err
-
-
-@pytest.mark.slow
-def test_every_command_prints_what_the_page_says(trained: Path, tmp_path: Path) -> None:
-    """And writes below results/ alone: what the main page made is as it was."""
-    folder = page.check_out(tmp_path / "checkout")
-    for name in ("saved_model", "frozen_graphs"):
-        shutil.copytree(trained / name, folder / name)
-
-    def others() -> dict[str, bytes]:
-        listed = [name for name in names(folder) if not name.startswith(("results/", ".cache/")) and ".pyc" not in name]
-        return {name: (folder / name).read_bytes() for name in listed}
-
-    before = others()
-    assert run_command("make .venv/distributed-complete", timeout=600).status == 0
-    page.check(page.walk(page.steps((ROOT / "distributed" / "README.md").read_text()), folder), more_than=9)
-    assert others() == before
