@@ -79,7 +79,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--save", metavar="FILE", type=Path, default="frozen_graphs/model.pb", help="write the frozen graph to FILE")
     add("--checked", metavar="FILE", default=digests.CHECKED, help="add the digest to the list FILE")
     add("--allow-op", metavar="OP", action="append", default=[], help="also accept the operation OP; repeatable")
-    add("--trust", action="store_true", help="freeze without judging the source first: a model you made yourself")
+    add(
+        "--trust",
+        action="store_true",
+        help="freeze a model you made yourself without judging it first; the result is judged",
+    )
     add(
         "--seconds",
         metavar="N",

@@ -15,6 +15,7 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ def load_model(path: str, custom: list[str]) -> Any:
         raise ValueError(f"cannot load: {path}: {command_line.one_line(error)}") from error
 
 
+def in_its_structure(model: Any, values: Sequence[Any]) -> Any:
+    """Values in the order of `model.inputs`, as the model itself takes them: alone, in a list or in a dict."""
+    import keras
+
+    by_name = {x.name: value for x, value in zip(model.inputs, values, strict=True)}
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(lambda x: by_name[x.name], structure)
+
+
 def freeze(model: Any) -> Any:
     """Returns a GraphDef with placeholders `input0`, `input1`, ... and outputs `output0`, `output1`, ..."""
     import tensorflow as tf
@@ -55,7 +65,7 @@ def freeze(model: Any) -> Any:
 
     @tf.function(input_signature=inputs)
     def infer(*tensors: Any) -> list[Any]:
-        outputs = model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+        outputs = model(in_its_structure(model, tensors), training=False)
         return [tf.identity(output, f"output{i}") for i, output in enumerate(tf.nest.flatten(outputs))]
 
     graph = convert_variables_to_constants_v2(infer.get_concrete_function()).graph
@@ -70,38 +80,33 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--custom", metavar="MODULE:CLASS", action="append", default=[], help="class that the model needs; repeatable"
     )
-    parser.add_argument(
-        "--save", metavar="FILE", type=Path, default="results/frozen_keras_model.pb", help="frozen graph to write"
-    )
+    saved = Path("results/frozen_keras_model.pb")
+    parser.add_argument("--save", metavar="FILE", type=Path, default=saved, help="frozen graph to write")
     artefacts.add_checked(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     flags = parse_arguments()
-    if flags.model:
-        artefacts.need(flags.model)
+    path = artefacts.need(flags.model) if flags.model else artefacts.KERAS
     tf = import_tensorflow()
     if not flags.model:
         make_model([artefacts.KERAS, artefacts.KERAS.replace(".h5", ".keras")])
-    path = flags.model or artefacts.KERAS
     model = load_model(path, flags.custom)
     graph_def = freeze(model)
     left = [node.name for node in graph_def.node if node.op in ("VarHandleOp", "ReadVariableOp")]
     if left:
         raise ValueError(f"not frozen: {left[0]} in {path} is still a variable")
     write_whole(flags.save, graph_def.SerializeToString(deterministic=True))
-
-    random = np.random.default_rng(0)
-    arrays = [random.normal(size=[dim or 4 for dim in x.shape]).astype(x.dtype) for x in model.inputs]
-    expected = [np.asarray(y) for y in tf.nest.flatten(model.predict_on_batch(arrays if arrays[1:] else arrays[0]))]
-    numbers = sum(array.size for array in model.get_weights())
+    normal = np.random.default_rng(0).normal
+    arrays = [normal(size=[dim or 4 for dim in x.shape]).astype(x.dtype) for x in model.inputs]
+    expected = [np.asarray(y) for y in tf.nest.flatten(model.predict_on_batch(in_its_structure(model, arrays)))]
     written = model_file.read_frozen_graph(str(flags.save))
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(written, name="")
         feed = {f"input{i}:0": array for i, array in enumerate(arrays)}
         results = session.run([f"output{i}:0" for i in range(len(expected))], feed)
-    print(f"{path}: {len(model.layers)} layers, {numbers} numbers")
+    print(f"{path}: {len(model.layers)} layers, {model.count_params()} numbers")
     print(f"{flags.save}: {len(written.node)} nodes, {flags.save.stat().st_size} bytes")
     for i, (result, prediction) in enumerate(zip(results, expected, strict=True)):
         if not np.allclose(result, prediction, rtol=1e-6, atol=1e-6 * np.abs(prediction).max()):

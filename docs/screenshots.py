@@ -72,7 +72,7 @@ def trim(picture: Image.Image) -> Image.Image:
 
 def take_model_server(url: str) -> None:
     """Asks the regression on the model server's page, as wide as a phone, and saves what it shows."""
-    with open_browser(500, 1400) as driver:
+    with open_browser(500, 1800) as driver:
         driver.get(url)
         wait = WebDriverWait(driver, 10)
         wait.until(lambda _: Select(driver.find_element("id", "signature")).options)

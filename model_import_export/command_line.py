@@ -18,6 +18,8 @@ QUOTES = re.compile(
     r"Graph execution error:(?:.*\nNode: '[^']*'\n|\s*)|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL
 )
 
+COLORS = re.compile(r"\x1b\[[\d;]*m")  # of Keras's errors
+
 # What a program leaves behind when Ctrl-C ends it, as the line then says.
 leaves: list[Callable[[], str]] = []
 
@@ -156,7 +158,7 @@ def one_line(error: object) -> str:
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")
     else:
-        text = QUOTES.sub("", str(error))
+        text = QUOTES.sub("", COLORS.sub("", str(error)))
         if isinstance(error, (KeyError, AttributeError, TypeError, MemoryError)):
             text = f"{type(error).__name__}: {text}"
     text = " ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -64,6 +64,7 @@ class Original(NamedTuple):
     outputs: dict[str, str]
     meta_graph: Any = None
     expected: Any = None  # of a Keras file, what it calculates: a function of arrays by input
+    keys: Mapping[str, str] = {}  # of a signature's inputs, to tensors
 
 
 def freeze(path: str, wish: Wish) -> tuple[bytes, list[str]]:
@@ -118,7 +119,7 @@ def _read(path: str, wish: Wish) -> Original:
         keys = tensors.keys_of(None, meta_graph, wish.names.signature)
         outputs = {name: keys.outputs.get(name, name) for name in wish.names.outputs} or dict(keys.outputs)
         inputs = {name: keys.inputs.get(name, name) for name in wish.inputs} or dict(keys.inputs)
-        return _named(Original(graph_def, inputs, outputs, meta_graph))
+        return _named(Original(graph_def, inputs, outputs, meta_graph, keys=keys.inputs))
     if kind == model_file.CHECKPOINT:
         meta_graph = model_file.read_meta_graph(path)
         graph_def = _clean(meta_graph.graph_def)
@@ -180,7 +181,7 @@ def _named(original: Original) -> Original:
         found.append({})
         for key, tensor in names.items():
             if operation_name(tensor) not in present:
-                close = ", ".join(nearest(operation_name(tensor), nodes))
+                close = ", ".join(nearest(operation_name(tensor), [*original.keys, *nodes]))
                 raise ModelError(f"no such {kind}: {tensor} (nearest: {close})")
             plain = NOT_IN_NAMES.sub("_", key).lstrip("_-/") or kind
             if plain not in taken or found[0].get(plain) != tensor_name(tensor):
@@ -205,24 +206,30 @@ def _read_keras(path: str) -> Original:
     from tensorflow.python.eager import context
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    try:
-        # A file with a Lambda layer holds Python code: safe mode refuses it.
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        hint = "cookbook/freezemodel_from_keras.py --custom takes classes of your own"
-        raise ModelError(f"cannot load: {path}: {one_line(error)} ({hint})") from None
-    names = [x.name for x in model.inputs]
-    signature = [tensorflow.TensorSpec(x.shape, x.dtype, name) for x, name in zip(model.inputs, names, strict=True)]
-
     keys: list[str] = []
 
-    @tensorflow.function(input_signature=signature)
     def infer(*given: Any) -> list[Any]:
-        found = model(list(given) if len(given) > 1 else given[0], training=False)
+        by_name = dict(zip(names, given, strict=True))
+        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        found = model(keras.tree.map_structure(lambda x: by_name[x.name], structure), training=False)
         keys.extend(sorted(found) if isinstance(found, dict) else [])
         return [tensorflow.identity(y, f"output_{i}") for i, y in enumerate(tensorflow.nest.flatten(found))]
 
-    graph_def = convert_variables_to_constants_v2(infer.get_concrete_function()).graph.as_graph_def()
+    try:
+        # A file with a Lambda layer holds Python code: safe mode refuses it.
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        names = [x.name for x in model.inputs]
+        specs = [tensorflow.TensorSpec(x.shape, x.dtype, x.name) for x in model.inputs]
+        infer = tensorflow.function(infer, input_signature=specs)
+        frozen = convert_variables_to_constants_v2(infer.get_concrete_function(), lower_control_flow=False)
+        graph_def = frozen.graph.as_graph_def()
+        if any(
+            "dtype" in node.attr and node.attr["dtype"].type == tf.resource.as_datatype_enum for node in graph_def.node
+        ):
+            raise ModelError("it has lookup tables")
+    except Exception as error:
+        hint = "model.export('FOLDER') in Python makes a SavedModel, which can be frozen"
+        raise ModelError(f"cannot load: {path}: {one_line(error)} ({hint})") from None
     present = {node.name for node in graph_def.node}
     outputs = [name for i in range(len(present)) if (name := f"output_{i}") in present]
 
@@ -249,10 +256,12 @@ def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Or
     }
     constants: dict[str, np.ndarray] = {}
     for name, text in wish.feed:
-        tensor = original.inputs.get(name) or tensor_name(name)
+        tensor = original.inputs.get(name) or tensor_name(original.keys.get(name, name))
         proto = next((node for node in original.graph_def.node if node.name == operation_name(tensor)), None)
         if proto is None or "dtype" not in proto.attr:
-            there = ", ".join([*original.inputs, *map(operation_name, reached)]) or "none"
+            there = (
+                ", ".join(original.keys or {**original.inputs, **dict.fromkeys(map(operation_name, reached))}) or "none"
+            )
             raise ModelError(f"no such input: {name} in --feed (the model has: {there})")
         placeholder = graph_check.placeholder_of_node(proto, 99)
         constants[tensor] = rows.make_feed(placeholder, text, f"--feed {name}")
@@ -264,6 +273,7 @@ def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Or
         name = operation_name(left[0])
         plan = Plan(written, constants)
         if any(plan.steps[i].label == name for i in plan.kept):
+            name = next((key for key, tensor in original.keys.items() if tensor_name(tensor) == left[0]), name)
             raise ModelError(
                 f"no value for the placeholder: {name} (--input {name} keeps it, --feed {name}=... makes it a constant)"
             )
@@ -610,6 +620,7 @@ def _prove(
         ModelError: they differ.
     """
     bodies = read_bodies(graph_def)
+    graph_check.check_kinds(bodies, allow, advise=False)  # before sizes, which a loop does not tell
     inputs = graph_check.placeholders_of(bodies[""], graph_def.versions.producer)
     feed = find_feeds(
         Sizes(graph_def.versions.producer, allow - CALCULATION), write_out(bodies, original.outputs), inputs

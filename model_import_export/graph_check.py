@@ -131,12 +131,17 @@ def check_graph(graph_def: Any, allow: frozenset[str] = frozenset()) -> tuple[li
     """
     bodies, producer = read_bodies(graph_def), graph_def.versions.producer
     written = write_out(bodies, bodies[""].nodes)
+    check_kinds(bodies, allow)
+    inputs = placeholders_of(bodies[""], producer)
+    return find_feeds(Sizes(producer, allow - CALCULATION), written._replace(sources={}), inputs), inputs
+
+
+def check_kinds(bodies: Mapping[str, Body], allow: frozenset[str], advise: bool = True) -> None:
+    """The rule on a frozen graph's operations, those of its functions too. Raises ModelError: it names all others."""
     everywhere = (
         Step(node.proto, f"{node.name}{body.where}", []) for body in bodies.values() for node in body.nodes.values()
     )
-    check_operations(everywhere, CALCULATION | allow, bodies)
-    inputs = placeholders_of(bodies[""], producer)
-    return find_feeds(Sizes(producer, allow - CALCULATION), written._replace(sources={}), inputs), inputs
+    check_operations(everywhere, CALCULATION | allow, bodies, advise)
 
 
 def _require_known(message: Any, path: str) -> None:

@@ -355,8 +355,9 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
         if most:
             rows = min(rows, most_rows(largest))
         found += grow(rows)
+        rows = most_rows([*found, *largest])
         if sizes.measures and rows > 1:  # what grows from one row to a batch may be larger in between
-            ended, rows = time.monotonic() + SECONDS, most_rows([*found, *largest])
+            ended = time.monotonic() + SECONDS
             for count in [*BETWEEN, *(random.randint(2, rows) for _ in BETWEEN)]:
                 if count < rows and time.monotonic() < ended:
                     list(grow(count))
