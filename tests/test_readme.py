@@ -66,6 +66,7 @@ def test_every_command_as_a_user_types_it(tmp_path: Path) -> None:
     exported = tmp_path / "exported"
     exported.touch()
     folder = page.check_out(tmp_path / "checkout")
+    assert run_command("make go java", folder).status == 0  # as `make run` has done
     page.check(
         page.walk(
             STEPS,
