@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import ROOT, USER, Result, run_command
+from model_import_export import digests
 from model_import_export.graph_mode import tf
 from test_conformance import processor_time
 
@@ -84,7 +85,8 @@ def test_prefix_and_frozen_graph_agree(consume: Consume) -> None:
 @pytest.mark.parametrize(("closed", "out"), [("<&-", ""), ("<&- 2>&-", ""), (">&-", ""), ("2>&- < rows", "one line")])
 def test_streams_that_are_closed(trained: Path, tmp_path: Path, closed: str, out: str) -> None:
     (tmp_path / "rows").write_text("0\n")
-    result = run_command(f"python {ROOT}/model_consumer.py --model {trained / FROZEN} --stdin {closed}", tmp_path)
+    model = f"--model {trained / FROZEN} --checked {trained / digests.CHECKED}"
+    result = run_command(f"python {ROOT}/model_consumer.py {model} --stdin {closed}", tmp_path)
     assert (result.status, result.err, len(result.out.splitlines())) == (0, "", len(out.splitlines()))
 
 
