@@ -27,8 +27,7 @@ class Loaded(NamedTuple):
 def find_model(flags: Namespace) -> Model:
     """Finds the model and makes sure that TensorFlow may have it: it is in the list, or is judged here."""
     names = tensors.Names(flags.input, flags.output, flags.tag, flags.signature)
-    kind = model_file.kind_of(flags.model)
-    if kind == CHECKPOINT:
+    if (kind := model_file.kind_of(flags.model)) == CHECKPOINT:
         return graph_check.read_checkpoint(flags.model, names, flags.trust)
     if not flags.trust:
         digests.require_checked(flags.model, flags.checked)
@@ -47,6 +46,7 @@ def load_graph(model: Model) -> Loaded:
             return Loaded(session, tensors.keys_of(graph, meta_graph, model.names.signature))
         if model.kind == CHECKPOINT:
             tf.train.import_meta_graph(model.meta_graph, clear_devices=True).restore(session, model.path)
+            session.run(graph_check.table_initializers(model.meta_graph))
         else:
             tf.import_graph_def(model_file.read_frozen_graph(model.path), name="")
         return Loaded(session, tensors.ends_of(graph))

@@ -28,7 +28,8 @@ def freeze(path: str, flags: argparse.Namespace) -> tuple[bytes, list[str]]:
     """Freezes the model in a process of its own, which may read the model's files alone."""
     names = Names(None, flags.output, flags.tag, flags.signature)
     wish = freezing.Wish(names, flags.input, flags.feed, frozenset(flags.allow_op), flags.trust)
-    return trial.run(path, freezing.freeze, path, wish, seconds=flags.seconds)
+    arrays = [text for _, text in flags.feed if text.endswith(".npy")]
+    return trial.run(path, freezing.freeze, path, wish, seconds=flags.seconds, beside=arrays)
 
 
 def save(graph_def: bytes, flags: argparse.Namespace) -> list[str]:
@@ -72,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         type=command_line.name_and_value,
         default=[],
-        help="make the placeholder NAME a constant; repeatable",
+        help="make the placeholder NAME a constant: values or FILE.npy; repeatable",
     )
     add("--tag", metavar="NAME", default="serve", help="read the graph of a SavedModel that has the tag NAME")
     add("--signature", metavar="NAME", default="serving_default", help="use the signature NAME of a SavedModel")

@@ -37,6 +37,7 @@ TRAINING = (
     "Assign", "Apply", "ResourceApply", "Sparse", "ResourceSparse", "Save", "Restore", "NoOp", "Const", "Placeholder",
     "MergeV2", "IsVariableInitialized", "VarIsInitialized",
 )  # fmt: skip
+OF_TRAINING = re.compile(r"train|phase|learning", re.IGNORECASE)  # is_training, phase_train, keras_learning_phase
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-/]")
 PLAIN = {"RefSwitch": "Switch", "RefMerge": "Merge"}
 TABLE_LIMIT = 4_096  # entries
@@ -102,8 +103,9 @@ def freeze(path: str, wish: Wish) -> tuple[bytes, list[str]]:
             graph_def = _convert(session, original)
         else:
             graph_def = Builder(plan, original, session).build()
-        said = [f"{name} = {str(value.tolist()).lower()}" for name, value in constants.items() if value.dtype == bool]
-        lines = [f"training is off: {', '.join(said)}"] if said else []
+        given = {tensor_name(original.keys.get(name, name)) for name, _ in wish.feed}
+        off = [operation_name(tensor) for tensor in constants if tensor not in given]
+        lines = [f"training is off: {name} = false (--feed {name}=true turns it on)" for name in off]
         lines.append(_prove(graph_def, original, constants, session, wish.allow))
         return graph_def.SerializeToString(deterministic=True), lines
 
@@ -118,6 +120,9 @@ def _read(path: str, wish: Wish) -> Original:
         graph_def = _clean(meta_graph.graph_def)
         keys = tensors.keys_of(None, meta_graph, wish.names.signature)
         outputs = {name: keys.outputs.get(name, name) for name in wish.names.outputs} or dict(keys.outputs)
+        nodes = {node.name for node in graph_def.node}
+        if unknown := [name for name, tensor in outputs.items() if operation_name(tensor) not in nodes]:
+            raise ModelError(f"no such output: {unknown[0]} (the model has: {', '.join(keys.outputs)})")
         inputs = {name: keys.inputs.get(name, name) for name in wish.inputs} or dict(keys.inputs)
         return _named(Original(graph_def, inputs, outputs, meta_graph, keys=keys.inputs))
     if kind == model_file.CHECKPOINT:
@@ -247,7 +252,7 @@ def _read_keras(path: str) -> Original:
 def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Original, dict[str, np.ndarray]]:
     """Which tensors stay inputs, and the values of those that become constants.
 
-    Conditions that nobody asks for are false: they say whether the model is trained.
+    Conditions that are named for training are false, unless they are given or kept.
     """
     reached = {
         f"{step.label}:0": step.proto
@@ -264,10 +269,14 @@ def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Or
             )
             raise ModelError(f"no such input: {name} in --feed (the model has: {there})")
         placeholder = graph_check.placeholder_of_node(proto, 99)
-        constants[tensor] = rows.make_feed(placeholder, text, f"--feed {name}")
+        try:
+            constants[tensor] = rows.make_feed(placeholder, text, f"--feed {name}")
+        except ValueError as error:
+            raise ModelError(str(error)) from None
     chosen = {name: tensor for name, tensor in original.inputs.items() if tensor not in constants}
     for tensor in _conditions(written) - set(chosen.values()) - constants.keys():
-        constants[tensor] = np.array(False)
+        if OF_TRAINING.search(tensor):
+            constants[tensor] = np.array(False)
     left = [tensor for tensor in reached if tensor not in constants and tensor not in chosen.values()]
     if wish.inputs and left:
         name = operation_name(left[0])
@@ -391,7 +400,9 @@ def _load(session: Any, path: str, original: Original, bodies: Any, wish: Wish) 
     saver = tf.train.import_meta_graph(original.meta_graph, clear_devices=True)
     if has_values and saver:
         saver.restore(session, prefix)
-    if is_folder:
+    if not is_folder:
+        session.run(graph_check.table_initializers(original.meta_graph))
+    else:
         assets = graph_check.find_assets(original.meta_graph, path)
         for root in graph_check.start_operations(original.meta_graph):
             session.run(operation_name(root), assets)

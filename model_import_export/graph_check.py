@@ -7,6 +7,7 @@ module at what loading a SavedModel or checkpoint runs. What the rules accept is
 on a full batch. All of that happens in a process under limits (`trial`).
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from model_import_export.graph_rules import (
     tensor_name,
     write_out,
 )
-from model_import_export.operations import CALCULATION, START, VARIABLES
+from model_import_export.operations import CALCULATION, START, TABLES, VARIABLES
 from model_import_export.rows import TYPES, Placeholder, numpy_type
 from model_import_export.sizes import Feed, Sizes, find_feeds, most_rows, variable_key
 
@@ -214,6 +215,7 @@ def _judge_checkpoint(prefix: str, names: tensors.Names, allow: frozenset[str], 
     with tf.Session(graph=tf.Graph(), config=session_config()) as session:
         with session.graph.as_default(), model_file.explaining(prefix):
             tf.train.import_meta_graph(meta_graph, clear_devices=True).restore(session, prefix)
+            session.run(table_initializers(meta_graph))
         _calculate(session, outputs, feeds, inputs)
     return Verdict([], {"": feeds})
 
@@ -297,6 +299,18 @@ def check_start(
         _check_reading(written.steps, assets, sizes)
         find_feeds(sizes, written._replace(sources={}), {name: Placeholder(name, "string", ()) for name in assets})
     return sizes
+
+
+def table_initializers(meta_graph: Any) -> list[str]:
+    """The names of the operations that fill a checkpoint's tables, where they read nothing but constants."""
+    bodies, producer, found = read_bodies(meta_graph.graph_def), meta_graph.graph_def.versions.producer, []
+    for name in model_file.collection(meta_graph, "table_initializer"):
+        with contextlib.suppress(ModelError):
+            written = write_out(bodies, [name])
+            check_operations(written.steps, CALCULATION | TABLES, bodies)
+            find_feeds(Sizes(producer), written._replace(sources={}), {})
+            found.append(operation_name(name))
+    return found
 
 
 def start_operations(meta_graph: Any) -> list[str]:

@@ -53,6 +53,7 @@ START = frozenset(
     InitializeTableFromTextFileV2 LookupTableImport LookupTableImportV2
     """.split()
 )
+TABLES = frozenset("InitializeTable InitializeTableV2 LookupTableImport LookupTableImportV2".split())
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 BRANCHES = {"If", "StatelessIf"}
 # Of the attributes that no operation declares, those that tools leave behind and the runtime bears: others (such as

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -39,11 +39,14 @@ def stage(words: str) -> None:
         _progress.send(("stage", words))
 
 
-def run(path: str, work: Callable[..., Any], *arguments: Any, seconds: int = SECONDS) -> Any:
+def run(
+    path: str, work: Callable[..., Any], *arguments: Any, seconds: int = SECONDS, beside: Sequence[str] = ()
+) -> Any:
     """Calls a function of a module in a process of its own, which may read the files at `path` alone.
 
     Args:
         seconds: of processor time that it may take, and three times that in all.
+        beside: further files that it may read.
 
     Returns:
         What the function returned.
@@ -54,7 +57,7 @@ def run(path: str, work: Callable[..., Any], *arguments: Any, seconds: int = SEC
     try:
         with _lock:
             start()
-            _zygote[0].send((os.getcwd(), path, work, arguments, seconds))
+            _zygote[0].send((os.getcwd(), path, work, arguments, seconds, beside))
             kind, value = _zygote[0].recv()
     except (EOFError, OSError):
         raise ModelError(f"cannot judge: {path}: the process that judges ended") from None
@@ -104,14 +107,16 @@ def serve(descriptor: int) -> NoReturn:
     os._exit(0)
 
 
-def _supervise(path: str, work: Callable[..., Any], arguments: tuple, seconds: int) -> tuple[str, Any]:
+def _supervise(
+    path: str, work: Callable[..., Any], arguments: tuple, seconds: int, beside: Sequence[str]
+) -> tuple[str, Any]:
     """Runs the work in a child. Returns how it ended: `value` or `error`, and which."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         reader.close()
-        _child(parent, writer, path, work, arguments, seconds)
+        _child(parent, writer, path, work, arguments, seconds, beside)
     writer.close()
     outcome, doing, reason = None, "judged", ""
     deadline, asker = time.monotonic() + 3 * seconds, os.getppid()
@@ -145,7 +150,13 @@ def _supervise(path: str, work: Callable[..., Any], arguments: tuple, seconds: i
 
 
 def _child(
-    parent: int, writer: Connection, path: str, work: Callable[..., Any], arguments: tuple, seconds: int
+    parent: int,
+    writer: Connection,
+    path: str,
+    work: Callable[..., Any],
+    arguments: tuple,
+    seconds: int,
+    beside: Sequence[str],
 ) -> None:
     global _progress
     _progress = writer
@@ -160,7 +171,7 @@ def _child(
             (resource.RLIMIT_DATA, _data() + 2 * MEMORY + 8 * _size(path)),
         ):
             resource.setrlimit(limit, (most, most + 1 if limit == resource.RLIMIT_CPU else most))
-        _allow_reading([*LIBRARIES, path, *([] if os.path.isdir(path) else model_file.files_of(path))])
+        _allow_reading([*LIBRARIES, path, *beside, *([] if os.path.isdir(path) else model_file.files_of(path))])
         outcome = "value", work(*arguments)
     except MemoryError:
         outcome = "error", f"refused graph: {path} takes more memory than there is"

@@ -229,7 +229,7 @@ def examine(index: int, flags: argparse.Namespace, ops: Sequence[str], folder: s
 
 def supervised(path: str, work: Callable[..., Any], *arguments: Any, seconds: int = trial.SECONDS) -> Any:
     """`trial.run`, with the work in a child of this process, whose memory is then known."""
-    kind, value = trial._supervise(path, work, arguments, seconds)
+    kind, value = trial._supervise(path, work, arguments, seconds, ())
     if kind == "error":
         raise ModelError(value)
     return value

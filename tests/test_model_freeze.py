@@ -241,11 +241,43 @@ def normalized() -> None:
     tf.identity(tf.nn.dropout(tf.nn.dropout(y, keep_prob=keep_prob), rate=rate), name="y")
 
 
+def test_a_condition_that_is_not_of_training_stays_an_input(freeze: Callable[..., str], tmp_path: Path) -> None:
+    def build() -> None:
+        x, celsius = tf.placeholder(tf.float32, [None], name="x"), tf.placeholder(tf.bool, [], name="celsius")
+        tf.cond(celsius, lambda: tf.identity(x), lambda: (x - 32) / 1.8, name="degrees")
+        tf.identity(tf.get_default_graph().get_tensor_by_name("degrees/Merge:0") * tf.Variable(1.0), name="y")
+
+    save(tmp_path / "made", build)
+    said = freeze("--model", "made", "--output", "y")
+    assert "training" not in said
+    assert re.findall(r"(?m)^input  (\S+)", said) == ["x", "celsius"]
+    assert [calculate("frozen.pb", {"x": [50.0], "celsius": c}, "y")[0].tolist() for c in (True, False)] == [[50], [10]]
+
+
+def test_a_table_of_a_checkpoint(freeze: Callable[..., str], tmp_path: Path) -> None:
+    def build() -> None:
+        filled = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([10, 20], tf.int64))
+        table = tf.lookup.StaticHashTable(filled, -1)
+        tf.add(table.lookup(tf.placeholder(tf.string, [None], name="word")), tf.Variable(1, dtype=tf.int64), name="y")
+
+    save(tmp_path / "made", build)
+    assert "equal to the source" in freeze("--model", "made", "--output", "y")
+    assert calculate("frozen.pb", {"word": [b"b", b"?"]}, "y")[0].tolist() == [21, 0]
+    flags = ("--model", "made", "--input", "word", "--output", "y", "--x", "b,?")
+    assert run_program("model_consumer.py", *flags, folder=tmp_path).out == "The calculation results : [21 0]\n"
+
+
+def test_an_array_becomes_a_constant(freeze: Callable[..., str], tmp_path: Path) -> None:
+    save(tmp_path / "made", normalized)
+    np.save(tmp_path / "one.npy", np.float32(1))
+    assert "equal to the source" in freeze("--model", "made", "--output", "y", "--feed", "keep_prob=one.npy")
+
+
 def test_what_a_model_does_in_training_alone_is_left_out(freeze: Callable[..., str], tmp_path: Path) -> None:
     save(tmp_path / "made", normalized)
     expected = (POINTS - [0.5, 1.0]) / [2.0, 1.0]
     said = freeze("--model", "made", "--output", "y")
-    assert "training is off: is_training:0 = false\n" in said
+    assert "training is off: is_training = false (--feed is_training=true turns it on)\n" in said
     assert re.findall(r"(?m)^input  (\S+)", said) == ["x", "keep_prob"]
     assert not operations("frozen.pb") & {"Switch", "Merge", "AssignSub", "PlaceholderWithDefault", "VariableV2"}
     np.testing.assert_allclose(calculate("frozen.pb", {"x": POINTS, "keep_prob": 1.0}, "y")[0], expected)
