@@ -53,9 +53,10 @@ def _no_leftovers(job: Job) -> Iterator[None]:
 
 
 def _run(spark: SparkContext, job: Job, tasks: Sequence[Task]) -> Iterator[int | Outcome]:
-    outcomes, seen = spark.accumulator([], Outcomes()), 0
-    count = min(len(tasks), sum(task.size for task in tasks) // BUNDLE + 1)
-    bundles = spark.parallelize([tasks[i::count] for i in range(count)], count)
+    count, seen = min(len(tasks), sum(task.size for task in tasks) // BUNDLE + 1), 0
+    with spark_session.explaining(spark.master):  # a master that is not there is given up after a while
+        outcomes = spark.accumulator([], Outcomes())
+        bundles = spark.parallelize([tasks[i::count] for i in range(count)], count)
     score = functools.partial(_score_shipped, job)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(bundles.foreach, lambda bundle: outcomes.add(list(map(score, bundle))))

@@ -123,8 +123,8 @@ def test_a_master_that_is_not_there(spark: SparkCluster, models: Path, tmp_path:
     write(tmp_path / "t.parquet", x=[1.0])
     nowhere = ["--spark", "spark://127.0.0.1:1", "--conf", "spark.driver.host=127.0.0.1"]
     failed = result(spark.score(tmp_path, *with_model(models), "--rows", "t.parquet", "--save", "out", *nowhere))
-    counted = "files to score: 1, already scored: 0\n"
-    assert (failed.status, failed.out, failed.err.count("\n")) == (1, counted, 1)
+    assert (failed.status, failed.err.count("\n")) == (1, 1)
+    assert failed.out in ("", "files to score: 1, already scored: 0\n"), "Spark gives up before or after"
     assert failed.err.startswith("score.py: no Spark: spark://127.0.0.1:1: ")
 
 
