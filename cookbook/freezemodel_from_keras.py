@@ -15,7 +15,6 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import artefacts
 from keras_network import Scale, make_model
 from model_import_export import command_line, model_file
 from model_import_export.digests import write_whole
+from model_import_export.freezing import as_keras_takes
 from model_import_export.graph_mode import import_tensorflow
 
 import numpy as np
@@ -47,15 +47,6 @@ def load_model(path: str, custom: list[str]) -> Any:
         raise ValueError(f"cannot load: {path}: {command_line.one_line(error)}") from error
 
 
-def in_its_structure(model: Any, values: Sequence[Any]) -> Any:
-    """Values in the order of `model.inputs`, as the model itself takes them: alone, in a list or in a dict."""
-    import keras
-
-    by_name = {x.name: value for x, value in zip(model.inputs, values, strict=True)}
-    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(lambda x: by_name[x.name], structure)
-
-
 def freeze(model: Any) -> Any:
     """Returns a GraphDef with placeholders `input0`, `input1`, ... and outputs `output0`, `output1`, ..."""
     import tensorflow as tf
@@ -65,7 +56,7 @@ def freeze(model: Any) -> Any:
 
     @tf.function(input_signature=inputs)
     def infer(*tensors: Any) -> list[Any]:
-        outputs = model(in_its_structure(model, tensors), training=False)
+        outputs = model(as_keras_takes(model, tensors), training=False)
         return [tf.identity(output, f"output{i}") for i, output in enumerate(tf.nest.flatten(outputs))]
 
     graph = convert_variables_to_constants_v2(infer.get_concrete_function()).graph
@@ -100,7 +91,7 @@ def main() -> None:
     write_whole(flags.save, graph_def.SerializeToString(deterministic=True))
     normal = np.random.default_rng(0).normal
     arrays = [normal(size=[dim or 4 for dim in x.shape]).astype(x.dtype) for x in model.inputs]
-    expected = [np.asarray(y) for y in tf.nest.flatten(model.predict_on_batch(in_its_structure(model, arrays)))]
+    expected = [np.asarray(y) for y in tf.nest.flatten(model.predict_on_batch(as_keras_takes(model, arrays)))]
     written = model_file.read_frozen_graph(str(flags.save))
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(written, name="")

@@ -202,6 +202,15 @@ def unused(name: str, taken: Collection[str]) -> str:
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
+def as_keras_takes(model: Any, values: Sequence[Any]) -> Any:
+    """Values in the order of `model.inputs`, as the Keras model itself takes them: alone, in a list or in a dict."""
+    import keras
+
+    by_name = {x.name: value for x, value in zip(model.inputs, values, strict=True)}
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(lambda x: by_name[x.name], structure)
+
+
 def _read_keras(path: str) -> Original:
     """Loads a Keras file and freezes it in inference form, by TensorFlow's own means."""
     os.environ["KERAS_HOME"] = "/nonexistent"  # its settings are no file of the model
@@ -214,9 +223,7 @@ def _read_keras(path: str) -> Original:
     keys: list[str] = []
 
     def infer(*given: Any) -> list[Any]:
-        by_name = dict(zip(names, given, strict=True))
-        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-        found = model(keras.tree.map_structure(lambda x: by_name[x.name], structure), training=False)
+        found = model(as_keras_takes(model, given), training=False)
         keys.extend(sorted(found) if isinstance(found, dict) else [])
         return [tensorflow.identity(y, f"output_{i}") for i, y in enumerate(tensorflow.nest.flatten(found))]
 

@@ -303,8 +303,11 @@ def check_start(
 
 def table_initializers(meta_graph: Any) -> list[str]:
     """The names of the operations that fill a checkpoint's tables, where they read nothing but constants."""
-    bodies, producer, found = read_bodies(meta_graph.graph_def), meta_graph.graph_def.versions.producer, []
-    for name in model_file.collection(meta_graph, "table_initializer"):
+    names, found = model_file.collection(meta_graph, "table_initializer"), []
+    if not names:  # as in most: its graph need not be read again
+        return found
+    bodies, producer = read_bodies(meta_graph.graph_def), meta_graph.graph_def.versions.producer
+    for name in names:
         with contextlib.suppress(ModelError):
             written = write_out(bodies, [name])
             check_operations(written.steps, CALCULATION | TABLES, bodies)
