@@ -472,7 +472,7 @@ def test_the_c_program_s_bad_input_is_one_line(kitchen: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind")
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind: apt-get install valgrind")
 @pytest.mark.parametrize("removed", ["", "\t\tTF_DeleteTensor(y);\n", "\tfree(data);\n"])
 def test_the_c_program_loses_no_memory(trained: Path, tmp_path: Path, removed: str) -> None:
     """Nor does it read what it has not written; and where it does not free something, valgrind says so."""

@@ -221,7 +221,7 @@ def test_a_model_is_judged_where_it_is_not_listed(program: Score, models: Path, 
     write(tmp_path / "t.parquet", x=[2.0])
     shutil.copy(models / "line.pb", tmp_path / "line.pb")
     with tf.Graph().as_default() as graph:
-        written = tf.io.write_file("/tmp/never", "x")
+        written = tf.io.write_file(str(tmp_path / "never"), "x")
         with tf.control_dependencies([written]):
             tf.identity(tf.placeholder("float64", [None, None], name="x"), name="y")
     (tmp_path / "bad.pb").write_bytes(graph.as_graph_def().SerializeToString())
@@ -230,6 +230,7 @@ def test_a_model_is_judged_where_it_is_not_listed(program: Score, models: Path, 
     refused = program(*flags, "--model", "bad.pb")
     assert (refused.status, refused.out, refused.err.count("\n")) == (1, "", 1)
     assert "WriteFile" in refused.err
+    assert not (tmp_path / "never").exists()
     admitted = scoring.admit(str(tmp_path / "line.pb"), str(models / digests.CHECKED), [], trust=False)
     shutil.copy(models / "pair.pb", tmp_path / "line.pb")
     with pytest.raises(ValueError, match=r"^changed since it was checked: .*/line.pb"):
