@@ -1,5 +1,6 @@
 """Tensors as protocol buffers: into arrays and back."""
 
+import functools
 import math
 from typing import Any
 
@@ -12,23 +13,35 @@ import numpy as np
 MOST = graph_rules.MAX_ELEMENTS
 
 
+@functools.cache
+def _of_enum(enum: int) -> tuple[Any, np.dtype, str]:
+    """A TensorProto's type, that of its array, and its field. Raises TypeError or KeyError where it has none."""
+    dtype = tf.as_dtype(enum)
+    return dtype, np.dtype(dtype.as_numpy_dtype), operations.ELEMENTS[dtype.name]
+
+
+@functools.lru_cache
+def _of_array(dtype: np.dtype) -> tuple[int, str]:
+    """The number of a TensorProto's type, and its field, for the type of an array."""
+    return tf.as_dtype(dtype).as_datatype_enum, operations.ELEMENTS.get(dtype.name, "half_val")
+
+
 def to_array(proto: Any, key: str) -> np.ndarray:
     """The array in a TensorProto, whose shape may ask for more than it holds. Raises RequestError."""
     dims = [dim.size for dim in proto.tensor_shape.dim]
     try:
-        dtype = tf.as_dtype(proto.dtype)
-        elements = len(getattr(proto, operations.ELEMENTS[dtype.name]))
+        dtype, numpy, field = _of_enum(proto.dtype)
     except (TypeError, KeyError):
         raise RequestError("INVALID_ARGUMENT", f"wrong type: {key} is of the type {proto.dtype}") from None
     if proto.tensor_shape.unknown_rank or len(dims) > 32 or min(dims, default=0) < 0 or math.prod(dims) > MOST:
         raise RequestError("INVALID_ARGUMENT", f"wrong shape: {key} is {dims[:33]} (at most {MOST} elements)")
     wanted, content = math.prod(dims), dtype != tf.string and proto.tensor_content
-    held = len(content) / dtype.size if content else elements
+    held = len(content) / dtype.size if content else len(getattr(proto, field))
     if held != wanted and not (held == 1 and wanted > 1 and not content):
         raise RequestError("INVALID_ARGUMENT", f"wrong shape: {key} is {dims} and holds {held:g} elements")
     try:
         if content:  # what `make_ndarray` does with it, at a tenth of the cost
-            return np.frombuffer(content, dtype.as_numpy_dtype).reshape(dims)
+            return np.frombuffer(content, numpy).reshape(dims)
         return tf.make_ndarray(proto)
     except OverflowError:
         raise RequestError("INVALID_ARGUMENT", f"out of range for {dtype.name}: a number in {key}") from None
@@ -38,11 +51,11 @@ def to_array(proto: Any, key: str) -> np.ndarray:
 
 def fill_tensor(proto: Any, array: np.ndarray) -> None:
     """Writes an array into the field of its type, `float_val` and the like, as TensorFlow Serving does by default."""
-    field = operations.ELEMENTS.get(array.dtype.name, "half_val")
+    enum, field = _of_array(array.dtype)
     if field == "half_val":  # numbers of 16 bits, and strings
         proto.CopyFrom(tf.make_tensor_proto(array))
         return
-    proto.dtype = tf.as_dtype(array.dtype).as_datatype_enum
+    proto.dtype = enum
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     getattr(proto, field).extend(array.ravel().tolist())

@@ -34,6 +34,8 @@ def main() -> None:
         raise ValueError(f"no such model: {min(unknown)} in --trust (there are: {', '.join(c.name for c in configs)})")
     gc.collect()
     gc.freeze()  # otherwise a full collection walks TensorFlow's hundreds of thousands of objects during a request
+    # grpcio reads this in the workers. Its newer listener hands each request to a further thread: a third slower.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="model_server.")  # which the workers look up
     try:
         with contextlib.ExitStack() as ports:
