@@ -6,6 +6,7 @@ another's byte for byte. `tests/cases/` has both as data.
 
 import base64
 import binascii
+import contextlib
 import decimal
 import io
 import json
@@ -19,10 +20,12 @@ from typing import Any, NamedTuple, TextIO
 from model_import_export.digests import write_whole
 
 import numpy as np
+import orjson
 
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf)", re.IGNORECASE | re.ASCII)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 PLAIN = b"0123456789+-.eE,\n"  # text of these alone holds nothing that float() takes beyond the grammar (`1_0`, ` 1`)
+ODD = ("e", "0.0000", "null")  # in what JSON may print otherwise than here
 CHUNK = 1 << 18  # bytes read at once, or results turned into text at once
 LONGEST_LINE = 1 << 24  # bytes
 DEFAULT = "0,1,-1,2"  # of --x
@@ -166,7 +169,7 @@ def round_numbers(parts: Sequence[str], dtype: str) -> np.ndarray:
     By way of float64, a narrower number is rounded twice. That is wrong only where the float64 lies midway between two
     of them and the digits do not; there the digits decide.
     """
-    wide = np.array(list(map(float, parts)))
+    wide = _parse_floats(parts)
     if dtype == "float64":
         return wide
     bits, smallest = NARROWED[dtype]
@@ -181,6 +184,17 @@ def round_numbers(parts: Sequence[str], dtype: str) -> np.ndarray:
             unit = np.maximum(np.frexp(wide)[1] - (53 - bits), -smallest)
             wide = np.ldexp(np.rint(np.ldexp(wide, -unit)), unit)
         return wide.astype(numpy_type(dtype))
+
+
+def _parse_floats(parts: Sequence[str]) -> np.ndarray:
+    """What `float` makes of each part, raising ValueError; where all are JSON's numbers too, in a tenth of the time."""
+    text = ",".join(parts)
+    if "-0," not in f"{text},":  # an integer in JSON, which has no sign then
+        with contextlib.suppress(orjson.JSONDecodeError):
+            numbers = orjson.loads(f"[{text}]")
+            if len(numbers) == len(parts):
+                return np.array(numbers, np.float64)
+    return np.array(list(map(float, parts)))
 
 
 def feed_shape(placeholder: Placeholder, count: int) -> list[int]:
@@ -227,12 +241,14 @@ def format_values(array: np.ndarray) -> list[str]:
         return [json.dumps(_text(value), ensure_ascii=False) for value in flat]
     if array.dtype.name == "bfloat16":
         return [_format_number(_shortest(number), number) for number in flat]
-    if array.dtype != np.float64:
+    if array.dtype not in (np.float64, np.float32) or not flat.size:
         return list(map(_format_number, map(str, flat), flat))
-    texts = list(map(repr, flat.tolist()))
-    joined = "\n".join([*texts, ""])
-    if ".0\n" in joined or "e+" in joined or "n" in joined:
-        texts = list(map(_format_number, texts, flat))
+    joined = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1]
+    texts = f"{joined},".replace(".0,", ",").split(",")[:-1]
+    if any(odd in joined for odd in ODD):
+        for i, text in enumerate(texts):
+            if any(odd in text for odd in ODD):
+                texts[i] = _format_number(str(flat[i]), flat[i])
     return texts
 
 
