@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -221,7 +222,9 @@ def _load(model: Model, names: tensors.Names) -> tuple[Any, tensors.Ends]:
 @functools.cache
 def load_scorer(options: Options) -> Scorer:
     """The scorer of a process, which is loaded once."""
-    return Scorer(options)
+    scorer = Scorer(options)
+    gc.freeze()  # otherwise a full collection, which Spark has after each task, walks all of TensorFlow's objects
+    return scorer
 
 
 def score_task(job: Job, task: Task, progress: Callable[[int], Any] = lambda _: None) -> Outcome:

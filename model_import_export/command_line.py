@@ -233,5 +233,4 @@ def run(main: Callable[[], None]) -> NoReturn:
     except Exception as error:
         warn(error)
         os._exit(1)  # what stands in standard output's buffer has been refused already
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    raise SystemExit(0)
+    os._exit(0)  # Python's own end would take TensorFlow apart first, for a fifth of a second

@@ -242,9 +242,12 @@ def test_as_users_start_it_tensorflow_is_not_imported_whole(models: Path, tmp_pa
     """A frozen graph and a SavedModel, in processes that have not imported TensorFlow as the other tests' have."""
     write(tmp_path / "t.parquet", x=[2.0, 1e300])
     listed = f"--rows t.parquet --checked {models / digests.CHECKED}"
-    watch = "import sys; import runpy; sys.argv[0] = {0!r}; sys.path.insert(0, {1!r}); "
+    watch = "import os, runpy, sys; sys.argv[0] = {0!r}; sys.path.insert(0, {1!r}); "
     count = "sum(name.startswith('keras') for name in sys.modules)"
-    watch += f"import atexit; atexit.register(lambda: print({count}, file=sys.stderr)); "
+    # The program ends with this function, and so do its workers.
+    watch += "end, program = os._exit, os.getpid(); "
+    watch += f"say = lambda: os.getpid() == program and print({count}, file=sys.stderr, flush=True); "
+    watch += "os._exit = lambda status: (say(), end(status)); "
     watch += "runpy.run_path({0!r}, run_name='__main__')"
     code = watch.format(str(ROOT / "distributed/score.py"), str(ROOT / "distributed"))
     done = run_command(f'python -c "{code}" --model {models}/line.pb {listed} --save line', tmp_path)
