@@ -8,6 +8,10 @@ from model_import_export.graph_mode import tf
 from model_import_export.graph_rules import MAX_NODES, definition_of, dtype_name, operation_name, output_count
 from model_import_export.rows import show_shape
 
+VARIABLE_NODES = ("Variable", "VariableV2", "VarHandleOp")
+CHANGES = ("Assign", "Apply", "ResourceApply", "Scatter", "Sparse", "ResourceSparse")  # variables: prefixes of types
+NO_RESULTS = ("Save", "Restore", "NoOp", "Const", "Placeholder", "MergeV2", "IsVariableInitialized", "VarIsInitialized")
+
 
 def describe(path: str, shapes: bool = True, graph: Any = None) -> list[str]:
     """The lines for a model.
@@ -26,9 +30,10 @@ def describe(path: str, shapes: bool = True, graph: Any = None) -> list[str]:
     if kind == model_file.CHECKPOINT:
         path = model_file.newest_complete(path)
         meta_graph = model_file.read_meta_graph(path)
-        return _graph(path, kind, meta_graph.graph_def, meta_graph.meta_info_def.tensorflow_version, shapes, graph)
+        version = meta_graph.meta_info_def.tensorflow_version
+        return _graph(path, kind, meta_graph.graph_def, version, shapes, graph, meta_graph)
     graph_def = model_file.read_frozen_graph(path)
-    variables = any(node.op in ("Variable", "VariableV2", "VarHandleOp") for node in graph_def.node)
+    variables = any(node.op in VARIABLE_NODES for node in graph_def.node)
     return _graph(path, "GraphDef with variables" if variables else kind, graph_def, "", shapes, graph)
 
 
@@ -62,7 +67,9 @@ def _of_info(info: Any) -> str:
     return f"{dtype_name(info.dtype)} {show_shape(dims and [dim.size for dim in dims] if dims else dims)}"
 
 
-def _graph(path: str, kind: str, graph_def: Any, version: str, shapes: bool, graph: Any) -> list[str]:
+def _graph(
+    path: str, kind: str, graph_def: Any, version: str, shapes: bool, graph: Any, meta_graph: Any = None
+) -> list[str]:
     head = _head(path, kind, len(graph_def.node), graph_def.versions.producer, version)
     if len(graph_def.node) > MAX_NODES:
         return [f"{head}: more than are listed"]
@@ -71,7 +78,7 @@ def _graph(path: str, kind: str, graph_def: Any, version: str, shapes: bool, gra
     if graph is None:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
-    return [head, *of_graph(graph)]
+    return [head, *(_of_checkpoint(graph, meta_graph) if meta_graph else of_graph(graph))]
 
 
 def of_graph(graph: Any) -> list[str]:
@@ -87,6 +94,40 @@ def _of_tensor(graph: Any, name: str) -> str:
     tensor = graph.get_tensor_by_name(name)
     shape = show_shape(tensors.shape_of(tensor))
     return f"{name.removesuffix(':0')} {tensor.dtype.base_dtype.name} {shape}"
+
+
+def ends_to_ask_for(graph_def: Any, saver: Any) -> list[str]:
+    """The operations whose outputs nothing uses, except those of training, summaries, variables and a SaverDef."""
+    variables = {node.name for node in graph_def.node if node.op in VARIABLE_NODES}
+    saved = operation_name(saver.save_tensor_name) if saver else ""
+    nodes = [
+        node
+        for node in graph_def.node
+        if not node.op.startswith((*CHANGES, *NO_RESULTS))
+        and not node.op.endswith("Summary")
+        and "/gradients/" not in f"/{node.name}"
+        and not (node.op in ("Identity", "ReadVariableOp") and operation_name(node.input[0]) in variables)
+    ]
+    changing = [node for node in graph_def.node if node.op.startswith(CHANGES)]
+    used = {operation_name(name) for node in [*nodes, *changing] for name in node.input if not name.startswith("^")}
+    return [
+        node.name
+        for node in nodes
+        if node.name not in used | variables | {saved}
+        and not node.name.endswith(("/switch_t", "/switch_f"))  # of `tf.cond`
+        and (not definition_of(node) or output_count(node) > 0)
+    ]
+
+
+def _of_checkpoint(graph: Any, meta_graph: Any) -> list[str]:
+    """The lines for a graph that is trained: without the Saver's inputs, and with the outputs to ask for."""
+    scope = meta_graph.saver_def.filename_tensor_name.rpartition("/")[0]
+    inputs = [line for line in of_graph(graph) if line.startswith("input ")]
+    names = [f"{name}:0" for name in ends_to_ask_for(meta_graph.graph_def, meta_graph.saver_def)]
+    outputs = dict.fromkeys([*model_file.collection(meta_graph, "y_calc"), *names])
+    return [line for line in inputs if not scope or not line.split()[1].startswith(f"{scope}/")] + [
+        f"output {_of_tensor(graph, name)}" for name in outputs
+    ]
 
 
 def ends(nodes: Iterable[Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from model_import_export import ModelError, graph_check, model_file, rows, tensors, trial, variables_file
 from model_import_export.command_line import nearest, one_line
+from model_import_export.description import VARIABLE_NODES, ends_to_ask_for
 from model_import_export.graph_mode import session_config, tf
 from model_import_export.graph_rules import (
     Step,
@@ -30,13 +31,8 @@ from model_import_export.sizes import Sizes, find_feeds
 
 import numpy as np
 
-VARIABLE_NODES = ("Variable", "VariableV2", "VarHandleOp")
 PASSING = ("Identity", "Snapshot", "RefIdentity")
 RANDOM = ("RandomStandardNormal", "RandomUniform", "TruncatedNormal")
-TRAINING = (
-    "Assign", "Apply", "ResourceApply", "Sparse", "ResourceSparse", "Save", "Restore", "NoOp", "Const", "Placeholder",
-    "MergeV2", "IsVariableInitialized", "VarIsInitialized",
-)  # fmt: skip
 OF_TRAINING = re.compile(r"train|phase|learning", re.IGNORECASE)  # is_training, phase_train, keras_learning_phase
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-/]")
 PLAIN = {"RefSwitch": "Switch", "RefMerge": "Merge"}
@@ -133,8 +129,7 @@ def _read(path: str, wish: Wish) -> Original:
         meta_graph, graph_def = None, _clean(model_file.read_frozen_graph(path))
         names = wish.names.outputs
     if not names:
-        saved = meta_graph.saver_def.save_tensor_name if meta_graph else ""
-        ends = [name for name in _ends(graph_def) if name != operation_name(saved)]
+        ends = ends_to_ask_for(graph_def, meta_graph.saver_def if meta_graph else None)
         if len(ends) != 1 or any("Apply" in node.op for node in graph_def.node):  # of what is trained, that is the loss
             shown = ", ".join(ends[:20]) or "none"
             raise ModelError(f"not one output: {path} ends in {shown}{', ...' if ends[20:] else ''} (give --output)")
@@ -155,22 +150,6 @@ def _clean(graph_def: Any) -> Any:
             for name in [name for name in node.attr if name.startswith("_")]:
                 del node.attr[name]
     return graph_def
-
-
-def _ends(graph_def: Any) -> list[str]:
-    """The names of the operations whose outputs nothing uses, but for training, summaries, savers and variables."""
-    variables = {node.name for node in graph_def.node if node.op in VARIABLE_NODES}
-    nodes = [
-        node
-        for node in graph_def.node
-        if not node.op.startswith(TRAINING)
-        and not node.op.endswith("Summary")
-        and not node.name.startswith("gradients/")
-        and not (node.op in ("Identity", "ReadVariableOp") and operation_name(node.input[0]) in variables)
-    ]
-    changing = [node for node in graph_def.node if node.op.startswith(TRAINING[:5])]
-    used = {operation_name(name) for node in [*nodes, *changing] for name in node.input if not name.startswith("^")}
-    return [node.name for node in nodes if node.name not in used | variables]
 
 
 def _named(original: Original) -> Original:

@@ -770,6 +770,27 @@ def test_files_of_variables_that_are_cut(tmp_path: Path, name: str) -> None:
     assert judged(model) != ""
 
 
+def test_a_checkpoint_is_listed_without_what_trains_and_saves_it(tmp_path: Path) -> None:
+    """Of the ends of its graph only those are listed that somebody may ask for."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, flag = tf.placeholder(tf.float32, [None, 2], "x"), tf.placeholder(tf.bool, [], "flag")
+        w = tf.get_variable("w", initializer=[1.0, 2.0], use_resource=False)
+        y = tf.cond(flag, lambda: x * w, lambda: x, name="choose")
+        tf.identity(y, "y")
+        loss = tf.reduce_sum(y, name="loss")
+        tf.summary.scalar("seen", loss)
+        tf.train.AdagradOptimizer(0.1).minimize(loss)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(tmp_path / "model"))
+    lines = graph_check.describe(str(tmp_path))
+    assert lines[1:] == [
+        "input  x float32 [?, 2]",
+        "input  flag bool []",
+        "output y float32 [?, 2]",
+        "output loss float32 []",
+    ]
+
+
 # ----- the list of digests
 
 
