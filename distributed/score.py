@@ -53,66 +53,73 @@ def parse_arguments() -> argparse.Namespace:
         "--model",
         metavar="PATH",
         default="frozen_graphs/frozen_linear_regression.pb",
-        help="frozen graph (.pb) or SavedModel folder",
+        help="load the frozen graph or SavedModel PATH",
     )
     add(
         "--rows",
         metavar="FILES",
         default="data/linear_regression.csv",
-        help="folder, pattern or file: .parquet, .pq, .csv, .tsv",
+        help="score a folder, pattern or file: .parquet, .pq, .csv, .tsv",
     )
-    add("--save", metavar="DIR", default="results/scored", help="folder for the scored files")
+    add("--save", metavar="DIR", default="results/scored", help="write the scored files to DIR")
     add(
         "--column",
         metavar="NAME",
         action="append",
-        help="column with the numbers (default: x); repeatable for a model that takes several per row, or one column "
-        "of lists",
+        help="feed the column NAME (default: x); repeatable, or one column of lists, for a model with several numbers per row",
     )
-    add("--prediction", metavar="NAME", default="prediction", help="name of the added column")
+    add("--prediction", metavar="NAME", default="prediction", help="call the added column NAME")
     add(
         "--on-error",
         choices=("fail", "null"),
         default="fail",
-        help="end at a row with text, null or NaN, or give it no prediction",
+        help="stop at a row with text, null or NaN, or give it no prediction",
     )
     add(
         "--delimiter",
         metavar="CHAR",
         type=delimiter,
-        help="character between the cells of CSV (default: a comma, a tab in .tsv)",
+        help="split CSV lines at CHAR (default: a comma, a tab in .tsv)",
     )
-    add("--encoding", metavar="NAME", type=encoding, default="utf-8", help="encoding of CSV, such as utf-16 or latin-1")
-    workers = add("--workers", metavar="N", type=command_line.count, help="number of processes (default: one per core)")
-    add("--spark", metavar="MASTER", type=master, help=f"Spark cluster to score on: {MASTERS}")
+    add(
+        "--encoding",
+        metavar="NAME",
+        type=encoding,
+        default="utf-8",
+        help="decode CSV as NAME, such as utf-16 or latin-1",
+    )
+    workers = add(
+        "--workers", metavar="N", type=command_line.count, help="score in N processes (default: one per core)"
+    )
+    add("--spark", metavar="MASTER", type=master, help=f"score on a Spark cluster: {MASTERS}")
     add(
         "--conf",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         type=command_line.name_and_value,
-        help="Spark setting; repeatable",
+        help="configure Spark; repeatable",
     )
-    add("--input", metavar="NAME", help="operation, tensor or signature key to feed (default: the only placeholder)")
-    add("--output", metavar="NAME", help="operation, tensor or signature key to calculate (default: the only end)")
-    add("--tag", metavar="NAME", default="serve", help="tag of a SavedModel's graph")
-    add("--signature", metavar="NAME", default="serving_default", help="signature of a SavedModel")
+    add("--input", metavar="NAME", help="feed NAME: an operation, tensor or signature key (default: the only input)")
+    add("--output", metavar="NAME", help="fetch NAME (default: the only end)")
+    add("--tag", metavar="NAME", default="serve", help="load the graph of a SavedModel that has the tag NAME")
+    add("--signature", metavar="NAME", default="serving_default", help="use the signature NAME of a SavedModel")
     add(
         "--feed",
         metavar="NAME=VALUES",
         action="append",
         default=[],
         type=command_line.name_and_value,
-        help="values for a further input; repeatable",
+        help="feed a further input; repeatable",
     )
     add(
         "--checked",
         metavar="FILE",
         default=digests.CHECKED,
-        help="list of checked models; a model that is not in it is checked first",
+        help="look up the model's digests in FILE; a model that is not in it is checked first",
     )
-    add("--allow-op", metavar="OP", action="append", default=[], help="operation to accept in addition; repeatable")
-    add("--trust", action="store_true", help="skip the checks (only for models you made)")
+    add("--allow-op", metavar="OP", action="append", default=[], help="also accept the operation OP; repeatable")
+    add("--trust", action="store_true", help="skip the checks: for a model you made yourself")
     flags = parser.parse_args()
     if flags.spark and flags.workers:
         parser.error(f"argument {workers.option_strings[0]}: not allowed with argument --spark")
