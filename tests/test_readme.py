@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import page
@@ -141,6 +142,23 @@ def troubles(folder: Path) -> dict[str, object]:
         with tf.Session(graph=graph(graph_def)) as session:
             session.run("linear_regression/add:0", {"inputs/x_sample:0": [[0.1]]})
 
+    def run(build: Callable[[], object], feed: dict[str, object] | None = None) -> None:
+        with tf.Graph().as_default(), tf.Session() as session:
+            session.run(build(), feed)
+
+    def add() -> object:
+        keep_prob = tf.placeholder(tf.float32, [None, 2], "keep_prob")
+        return keep_prob + tf.placeholder(tf.float32, [None, 2], "x")
+
+    def look_up() -> object:
+        entries = tf.lookup.KeyValueTensorInitializer(["a"], [1])
+        return tf.lookup.StaticHashTable(entries, 0).lookup(tf.constant(["a"]))
+
+    def concatenate() -> object:
+        return tf.concat([tf.placeholder(tf.float32, [None, 2], name) for name in ("x", "y")], 1)
+
+    one, two = [[1.0, 2.0]], [[1.0, 2.0]] * 2
+
     def freeze_a_tensor() -> None:
         with tf.Session(graph=graph()) as session:
             tf.graph_util.convert_variables_to_constants(session, frozen, ["y:0"])
@@ -150,6 +168,10 @@ def troubles(folder: Path) -> dict[str, object]:
             tf.train.import_meta_graph(f"{prefix}.meta").restore(session, path)
 
     return {
+        "You must feed a value for placeholder tensor 'keep_prob'": lambda: run(add, {"x:0": one}),
+        "Incompatible shapes:": lambda: run(add, {"x:0": one, "keep_prob:0": two}),
+        "ConcatOp : Dimension 0 in both shapes must be equal": lambda: run(concatenate, {"x:0": one, "y:0": two}),
+        "Table not initialized.": lambda: run(look_up),
         "Op type not registered '": unknown_operation,
         "AssertionError: y:0 is not in graph": freeze_a_tensor,
         "refers to an Operation, not a Tensor": lambda: graph().get_tensor_by_name("linear_regression/add"),
