@@ -66,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
         "--column",
         metavar="NAME",
         action="append",
-        help="feed the column NAME (default: x); repeatable, or one column of lists, for a model with several numbers per row",
+        help="feed the column NAME (default: x); repeatable, or a column of lists, for several numbers per row",
     )
     add("--prediction", metavar="NAME", default="prediction", help="call the added column NAME")
     add(

@@ -157,7 +157,7 @@ def troubles(folder: Path) -> dict[str, object]:
     def concatenate() -> object:
         return tf.concat([tf.placeholder(tf.float32, [None, 2], name) for name in ("x", "y")], 1)
 
-    one, two = [[1.0, 2.0]], [[1.0, 2.0]] * 2
+    one, two, three = ([[1.0, 2.0]] * count for count in (1, 2, 3))
 
     def freeze_a_tensor() -> None:
         with tf.Session(graph=graph()) as session:
@@ -169,7 +169,7 @@ def troubles(folder: Path) -> dict[str, object]:
 
     return {
         "You must feed a value for placeholder tensor 'keep_prob'": lambda: run(add, {"x:0": one}),
-        "Incompatible shapes:": lambda: run(add, {"x:0": one, "keep_prob:0": two}),
+        "Incompatible shapes:": lambda: run(add, {"x:0": two, "keep_prob:0": three}),
         "ConcatOp : Dimension 0 in both shapes must be equal": lambda: run(concatenate, {"x:0": one, "y:0": two}),
         "Table not initialized.": lambda: run(look_up),
         "Op type not registered '": unknown_operation,
