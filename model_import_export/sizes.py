@@ -32,7 +32,6 @@ ATTEMPTS = 200
 LARGEST_GUESS = 1 << 20  # elements
 BETWEEN = (2, 3, 4, 5, 7, 10, 100, 1000)  # rows
 SECONDS = 1  # for trying these
-STRING = 7  # DT_STRING
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
 # Convolutions, and how many of the filter's last dimensions are the result's channels.
 CHANNELS = {"Conv2D": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "Conv3DBackpropInputV2": 1, "Dilation2D": 1,

@@ -24,7 +24,6 @@ PLACEHOLDERS = (
     "<tf.Tensor 'inputs/y_sample:0' shape=(?, ?) dtype=float64>]\n"
 )
 Consume = Callable[..., Result]
-Change = Callable[[Path], None]
 
 
 def numbers(out: str) -> list[float]:
