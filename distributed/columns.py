@@ -52,7 +52,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def read_column(column: pa.Array, dtype: np.dtype) -> Numbers:
-    """A column's numbers, each rounded once to the nearest float. Raises ValueError for any other column type."""
+    """A column's numbers, each rounded once to `dtype`, a float type. Raises ValueError for other column types."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type

@@ -137,7 +137,7 @@ class Scorer:
         return results[0] if len(results) == 1 else np.concatenate(results)
 
     def schema(self, schema: pa.Schema, file: str, mark: dict[bytes, bytes]) -> pa.Schema:
-        """A file's columns plus the prediction. Raises ValueError if one is missing, duplicate, or already there."""
+        """A file's columns plus the prediction. Raises ValueError if they do not fit the model or the options."""
         names = schema.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

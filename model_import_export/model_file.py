@@ -51,7 +51,7 @@ def files_of(path: str) -> list[str]:
 
 
 def read_file(path: str) -> bytes:
-    """Reads a model's file. Raises ModelError if it is not a regular file, empty or too large; or OSError."""
+    """Reads a model's file. Raises ModelError if it is empty, too large or not a regular file; or OSError."""
     data = read_regular(path, MAX_BYTES)
     if not data:
         raise ModelError(f"not a usable model file: {path} is empty")
@@ -76,8 +76,8 @@ def parse(message: Any, data: bytes, path: str, text: bool | None = None) -> Any
         text: whether `data` is in text form. By default it is binary if it parses as binary, as consumers that read
             only binary take it: a file can be crafted to be one graph as binary and another as text.
 
-        Raises:
-            ModelError: `data` is not such a protocol buffer.
+    Raises:
+        ModelError: `data` is not such a protocol buffer.
     """
     from google.protobuf import message as protobuf
     from google.protobuf import text_format

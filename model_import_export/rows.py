@@ -274,7 +274,7 @@ def _shortest(number: Any) -> str:
 
 
 def _format_number(text: str, number: np.generic) -> str:
-    """Fixes `text`, the shortest digits: no `.0` after a whole number, and an exponent only where one is wanted."""
+    """Adjusts `text`, the shortest digits: no `.0` after a whole number, and an exponent only where one is wanted."""
     words = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf", "True": "true", "False": "false"}
     if text in words:
         return words[text]

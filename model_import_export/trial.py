@@ -25,7 +25,7 @@ from model_import_export import ModelError, graph_mode, model_file
 from model_import_export.command_line import one_line
 
 SECONDS = 20  # of processor time
-MEMORY = 5 << 28  # bytes at which it is killed, plus four times the model's files
+MEMORY = 5 << 28  # bytes; it is killed beyond these and four times the model's files
 LIBRARIES = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", sys.prefix, sys.base_prefix, os.path.dirname(__file__))
 
 _zygote: tuple[Connection, int] | None = None

@@ -1,7 +1,7 @@
 """HTTP for the REST API: uvicorn's server, plus limits that it lacks, and checks on who may ask.
 
 A web page on another site can make a browser send requests to a server on this machine. Headers that browsers always
-send give it away. A page whose name resolves to this machine sends its own name as `Host`, and a POST carries the
+send expose them: a page whose name resolves to this machine sends its own name as `Host`, and a POST carries the
 page's site as `Origin`.
 """
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, summed over all workers, with TensorFlow Serving's names if it has them.
+"""Metrics for Prometheus, summed over all workers, under TensorFlow Serving's names where those exist.
 
 `prometheus_client` keeps them in files, one per process, in the folder that PROMETHEUS_MULTIPROC_DIR names when it is
 imported. What an ended worker counted stays counted.

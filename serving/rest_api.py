@@ -56,7 +56,7 @@ register_url_convertor("name", _Name())
 
 
 class Deadline:
-    """Raises TimeoutError in what is awaited within it once the time is over. (`asyncio.timeout` needs Python 3.11.)"""
+    """Cancels what is awaited within it when the time is over: TimeoutError. (`asyncio.timeout` needs Python 3.11.)"""
 
     def __init__(self, seconds: float) -> None:
         self.task, self.is_over = asyncio.current_task(), False
