@@ -310,8 +310,7 @@ def check_tensor(tensor: Any, name: str) -> None:
 
 
 def _in_order(nodes: dict[str, Node], where: str) -> dict[str, Node]:
-    """Sorts the nodes topologically. Raises ModelError for a cycle, and for a long chain: TensorFlow follows some paths
-    recursively."""
+    """Sorts the nodes topologically. Raises ModelError for a cycle or a long chain: TensorFlow recurses along some."""
     users: dict[str, list[str]] = {name: [] for name in nodes}
     waiting = dict.fromkeys(nodes, 0)
     length = dict.fromkeys(nodes, 1)

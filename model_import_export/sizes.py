@@ -315,6 +315,7 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
     Args:
         most: for a server, the most rows that it takes. The last feed then has as many of them as stay within the
             limits (for `[?, ?]`, also that many numbers in one row), and the batch has at most that many rows.
+
     Raises:
         ModelError: an output is too large or has no definite shape, or no feed that fits is found.
     """

@@ -26,8 +26,10 @@ def export_graph(g: Any, folder: Path) -> None:
 
 
 def remove_earlier_run(checkpoints: Path, summaries: Path) -> None:
-    """Removes an earlier run's files, or its checkpoints could pass for this run's newest. The state file goes first:
-    without it no checkpoint counts, so a kill partway leaves nothing that misleads."""
+    """Removes an earlier run's files: its checkpoints could pass for this run's newest.
+
+    The state file goes first. Without it no checkpoint counts, so a kill partway leaves nothing that misleads.
+    """
     for folder, pattern in (
         (checkpoints, "checkpoint"),
         (checkpoints, "checkpoint.tmp*"),
