@@ -1,13 +1,13 @@
-# `make` alone lists the targets. Everything is made in this folder; the Python packages go into .venv.
+# `make` alone lists the targets. Everything is made in this folder; the Python packages are in .venv.
 
 PYTHON ?= python3
 PIP = python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
-# Ctrl-C reaches the program too, which says so in a line. The shell adds none, and keeps make from adding one.
+# Ctrl-C also reaches the program, which reports it in one line. The shell and make print no line of their own.
 SHELL = /bin/bash
 .SHELLFLAGS = -o pipefail -c 'trap "exit 0" INT; eval "$$0"'
-# A command that says nothing for minutes: dots on a terminal show that it lives. (Of Ctrl-C, pip alone says something.)
+# Prints dots on a terminal while a command is silent for minutes. (After Ctrl-C, only pip prints a message itself.)
 waiting = $(if $(findstring pip,$(1)),,trap 'echo "make: interrupted" >&2; exit 0' INT;) if [ -t 2 ]; then (while sleep 2 && kill -0 $$$$ 2>/dev/null; do printf . >&2; done) & dots=$$!; fi; \
   $(1); status=$$?; [ -z "$$dots" ] || { kill $$dots; echo >&2; }; exit $$status
 .DEFAULT_GOAL := help
@@ -42,7 +42,7 @@ run: venv ## train, consume and freeze the model, in three languages (minutes th
 	  java -jar java_consumer/target/java_consumer.jar; \
 	else echo "== java_consumer: passed over, there is no mvn here (a JDK, 17 or later, and Maven)"; fi
 
-# In the order of the cookbook's page: a later recipe reads what an earlier one wrote.
+# In the order of the cookbook's page: later recipes read what earlier ones wrote.
 RECIPES = checkpoint_save checkpoint_restore checkpoint_subset checkpoint_from_scratch checkpoint_multiple_models \
   inspect_model inspect_checkpoint freezemodel_save freezemodel_load freezemodel_multiple freezemodel_from_keras \
   freezemodel_c_library freezemodel_to_litert savedmodel_from_source savedmodel_from_checkpoint savedmodel_from_frozen savedmodel_builder \
@@ -78,7 +78,7 @@ serve: .venv/serving-complete ## serve the exports over REST (port 8501) and gRP
 	@echo "== python serving/model_server.py --model_config_file serving/models.config"
 	@exec python serving/model_server.py --model_config_file serving/models.config
 
-interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete .cache/node/complete ## have other programs calculate the exports
+interop: cookbook exports .cache/tf2onnx/complete .cache/openvino/complete .cache/node/complete ## run the exports in other programs and compare
 	@python tests/interop/expected.py
 	@python tests/interop/saved_model_command.py
 	@.cache/tf2onnx/bin/python tests/interop/onnx_runtime.py
@@ -90,7 +90,7 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@echo "== python model_producer.py && ./freeze_graph_linear_regression.sh: what the recipes read"
 	@python model_producer.py >/dev/null && ./freeze_graph_linear_regression.sh
 
-# Each with packages that do not get on with the project's own.
+# Separate environments, because their packages conflict with the project's.
 .cache/%/complete: tests/interop/%.txt .venv/complete
 	@echo "== making an environment for $* in .cache/$*"
 	@rm -rf $(@D) && python -m venv $(@D)
@@ -98,7 +98,7 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --editable .
 	@touch $@
 
-# ONNX Runtime for JavaScript, as WebAssembly. (Its package for Node fetches its library from elsewhere.)
+# ONNX Runtime for JavaScript, as WebAssembly. (Its Node package downloads its library from elsewhere.)
 .cache/node/complete:
 	@command -v npm >/dev/null || { echo "make: no npm (install Node.js 20 or later)" >&2; exit 1; }
 	@mkdir -p $(@D)
@@ -113,7 +113,7 @@ test: .venv/tests-complete ## run the tests (five minutes, the first time eight)
 test-slow: .venv/tests-complete .venv/distributed-complete go java soap ## run the long tests: kills, full disks, Spark, TensorFlow 1.8 (half an hour)
 	@python -m pytest -m slow
 
-bench: venv .cache/tf2onnx/complete .venv/bench-complete .venv/serving-complete .venv/distributed-complete go java cookbook exports ## compare with the least that it can cost, into docs/benchmarks.md (three quarters of an hour)
+bench: venv .cache/tf2onnx/complete .venv/bench-complete .venv/serving-complete .venv/distributed-complete go java cookbook exports ## compare everything with a minimal baseline, into docs/benchmarks.md (three quarters of an hour)
 	@python benchmarks/report.py
 
 clean: ## remove all that the other targets made
@@ -121,7 +121,7 @@ clean: ## remove all that the other targets made
 	rm -rf go_consumer/go_consumer go.work.sum java_consumer/target serving/soap_service/target
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# TensorFlow 2.21 has packages for Python 3.11 to 3.13 (and for 3.10, which has ended).
+# TensorFlow 2.21 has packages for Python 3.11 to 3.13 (and for 3.10, which is no longer supported).
 .venv/complete: requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "make: no $(PYTHON) (install Python 3.11 to 3.13, or name it: make PYTHON=python3.12)" >&2; exit 1; }
@@ -157,7 +157,7 @@ go_consumer/go_consumer: .venv/complete $(GO_SOURCES)
 	@echo "== building go_consumer: a minute the first time"
 	@$(call waiting,. ./go_consumer/env.sh && go mod download && go build -o go_consumer/ ./go_consumer)
 
-# Maven ends with an escape code, whatever it is told.
+# Maven always ends its output with an escape code, whatever its options.
 PLAIN = sed 's/\x1b\[[0-9;]*m//g'
 
 java_consumer/target/java_consumer.jar: java_consumer/pom.xml $(shell find java_consumer/src -name '*.java')

@@ -20,7 +20,7 @@ program=$(basename -- "$0")
 frozen='' log=''
 fail() { echo "$program: $1" >&2; exit "${2:-1}"; }
 
-# A command in the background does not get Ctrl-C: the script alone says so, and ends the command.
+# Background commands do not get Ctrl-C: only the script reports it, and ends the command.
 wait_for() { "$@" & child=$!; wait "$child"; }
 exec 3>&2
 trap 'rm -f -- "$frozen" "$log"; [[ -z ${child-} ]] || kill "$child" 2>/dev/null || true' EXIT
@@ -33,13 +33,13 @@ case $*:$# in :0) ;;
 *) fail "unknown argument: $* (the settings are environment variables; --help lists them)" 2 ;;
 esac
 
-# 1. The Python of the active environment, or of .venv where none is active.
+# 1. Find Python: that of the active environment, or of .venv if none is active.
 python=$here/.venv/bin/python
 [[ -z ${VIRTUAL_ENV-}${CONDA_PREFIX-} ]] || python=$(command -v python) || fail "no Python in the active environment"
 [[ -x $python ]] || fail "no Python environment: $here/.venv (run make venv, or activate the environment that has TensorFlow)"
 export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} PROGRAM=$program
 
-# 2. What there is to freeze, and where it goes.
+# 2. Find what to freeze, and where to write it.
 output=${OUTPUT_GRAPH:-frozen_graphs/frozen_linear_regression.pb} node=${OUTPUT_NODE:-linear_regression/add}
 [[ $node != *:* ]] || fail "not a node: $node is a tensor (OUTPUT_NODE=${node%%:*} is its node)"
 log=$(mktemp)
@@ -58,7 +58,7 @@ esac
 [[ ! -e $output || -f $output ]] || fail "not a regular file: ${output#./} (it would be replaced; set OUTPUT_GRAPH)"
 mkdir -p -- "$(dirname -- "$output")" 2>/dev/null || fail "cannot make the folder of ${output#./} (set OUTPUT_GRAPH)"
 
-# 3. Freeze into a file that nobody reads yet, which then gets its name; and have it checked.
+# 3. Freeze into a temporary file, rename it, and have it checked.
 frozen=$(mktemp -- "$(dirname -- "$output")/.frozen.XXXXXX" 2>/dev/null) || fail "cannot write: ${output#./} (set OUTPUT_GRAPH)"
 wait_for "$python" -m tensorflow.python.tools.freeze_graph "${source[@]}" --input_checkpoint="$checkpoint" \
     --output_node_names="$node" --output_graph="$frozen" >"$log" 2>&1 ||

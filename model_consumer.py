@@ -18,14 +18,14 @@ import numpy as np
 
 
 class Loaded(NamedTuple):
-    """A graph in a session, and what it offers to feed and to fetch."""
+    """A graph in a session, and what can be fed and fetched."""
 
     session: Any  # tf.Session
     ends: tensors.Ends
 
 
 def find_model(flags: Namespace) -> Model:
-    """Finds the model and makes sure that TensorFlow may have it: it is in the list, or is judged here."""
+    """Finds the model and makes sure that TensorFlow may load it: it is in the list, or is judged here."""
     names = tensors.Names(flags.input, flags.output, flags.tag, flags.signature)
     if (kind := model_file.kind_of(flags.model)) == CHECKPOINT:
         return graph_check.read_checkpoint(flags.model, names, flags.trust)
@@ -38,7 +38,7 @@ def load_graph(model: Model) -> Loaded:
     """Loads the graph, and the values of its variables if it has any, into a session."""
     graph = tf.Graph()
     session = tf.Session(graph=graph, config=session_config())
-    # The devices are those of the machine that trained: they are cleared.
+    # Devices are those of the machine that trained the model, so they are cleared.
     with graph.as_default(), model_file.explaining(model.path, model.names.tag):
         if model.kind == SAVED_MODEL:
             tags = model.names.tag.split(",")
@@ -53,7 +53,7 @@ def load_graph(model: Model) -> Loaded:
 
 
 def feed(loaded: Loaded, model: Model, flags: Namespace) -> dict[Any, np.ndarray]:
-    """Turns the values of the command line into arrays of the placeholders' types and shapes; None for --stdin's."""
+    """Turns command-line values into arrays of the placeholders' types and shapes; None for the rows of --stdin."""
     arrays: dict[Any, np.ndarray | None] = {}
     texts = [(name, text, f"--feed {name}") for name, text in flags.feed]
     if loaded.ends.inputs or model.names.input or flags.x or flags.stdin:
@@ -72,7 +72,7 @@ def run(loaded: Loaded, outputs: list[Any], arrays: dict[Any, np.ndarray]) -> li
 
 
 def print_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], flags: Namespace) -> None:
-    """Prints the results of --x, or saves them; of a checkpoint also the collection in which the inputs were found."""
+    """Prints the results of --x, or saves them. For a checkpoint, also prints the collection that named the inputs."""
     results = run(loaded, [loaded.ends.find_output(name) for name in model.names.wanted], arrays)
     if flags.save:
         rows.save_array(flags.save, results[0])
@@ -83,7 +83,7 @@ def print_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], f
 
 
 def stream_results(loaded: Loaded, model: Model, arrays: dict[Any, np.ndarray], flags: Namespace) -> None:
-    """Reads the rows of standard input and prints the results of each on a line."""
+    """Reads rows from standard input and prints the results of each row on one line."""
     source, output = loaded.ends.find_input(model.names.input), loaded.ends.find_output(model.names.wanted[0])
     row = tensors.placeholder_of(source)
     batch = rows.batch_rows(row, tensors.shape_of(output), flags.batch, sys.stdin.isatty())

@@ -17,7 +17,7 @@ from model_import_export.tensors import Names
 
 
 def find_model(path: str) -> str:
-    """The model's path as it is read: of a checkpoint the prefix of the newest complete one."""
+    """The path to read: for a checkpoint, the prefix of the newest complete one."""
     if path.endswith(model_file.KERAS_FILES) and os.path.isfile(path):
         return path
     path = path.removesuffix(".meta") if os.path.isfile(path) and path.endswith(".meta") else path
@@ -25,7 +25,7 @@ def find_model(path: str) -> str:
 
 
 def freeze(path: str, flags: argparse.Namespace) -> tuple[bytes, list[str]]:
-    """Freezes the model in a process of its own, which may read the model's files alone."""
+    """Freezes the model in a separate process, which may read only the model's files and those of --feed."""
     names = Names(None, flags.output, flags.tag, flags.signature)
     wish = freezing.Wish(names, flags.input, flags.feed, frozenset(flags.allow_op), flags.trust)
     arrays = [text for _, text in flags.feed if text.endswith(".npy")]
@@ -33,7 +33,7 @@ def freeze(path: str, flags: argparse.Namespace) -> tuple[bytes, list[str]]:
 
 
 def save(graph_def: bytes, flags: argparse.Namespace) -> list[str]:
-    """Writes the frozen graph once it has been checked; nothing is written where it is refused."""
+    """Writes the frozen graph after checking it; if it is refused, nothing is written."""
     partial = flags.save.with_name(f".{flags.save.name}.partial")
     try:
         digests.write_whole(partial, graph_def)

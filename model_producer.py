@@ -1,4 +1,4 @@
-"""Trains y = slope * x + intercept in TensorFlow's graph mode and leaves behind what the consumers read.
+"""Trains y = slope * x + intercept in TensorFlow's graph mode and writes the files that consumers read.
 
     python model_producer.py
     python model_producer.py --data points.csv --output-dir results/points
@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 
 class TrainingGraph(NamedTuple):
-    """A graph, and what a training needs of it."""
+    """A graph, and the parts of it that training needs."""
 
     g: Any  # tf.Graph
     x_sample: Any  # placeholder, float64 [?, ?]
@@ -76,8 +76,8 @@ def build_graph(learning_rate: float) -> TrainingGraph:
 
         summaries = tf.summary.merge_all()
         init = tf.global_variables_initializer()
-        # Over the two variables alone: the consumers need no slots of the optimizer. Relative paths in the state file
-        # let the folder be moved.
+        # Saves only the two variables: the consumers need no optimizer slots. Relative paths in the state file let the
+        # folder be moved.
         saver = tf.train.Saver([slope, intercept], max_to_keep=5, save_relative_paths=True)
     return TrainingGraph(g, x_sample, y_sample, [train_op, loss, slope, intercept, summaries], init, saver)
 
@@ -118,13 +118,13 @@ def load_sample(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_sample(seed: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Draws y = 1.5x - 3 + N(0, 0.005^2) at x = 0..99, as the tutorial of 2018 did. Shapes as of `load_sample`."""
+    """Draws y = 1.5x - 3 + N(0, 0.005^2) at x = 0..99, as the tutorial of 2018 did. Shapes as in `load_sample`."""
     x = np.arange(100, dtype=np.float64)[np.newaxis]
     return x, 1.5 * x - 3 + np.random.default_rng(seed).normal(0, 0.005, x.shape)
 
 
 def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every: int, folder: Path) -> None:
-    """Trains on the whole sample at every epoch; prints a line and saves a checkpoint every `every` epochs.
+    """Trains on the whole sample in every epoch. Every `every` epochs, prints a line and saves a checkpoint.
 
     Args:
         x, y: float64, shape `[1, n]`.
@@ -134,7 +134,7 @@ def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every
         ValueError: the loss or a variable is no longer finite; the checkpoints saved so far are good.
     """
     prefix, last = folder / "saved_model" / f"{NAME}.ckpt", None
-    threading.excepthook = lambda _: None  # what fails in the writer's thread is raised in this one too
+    threading.excepthook = lambda _: None  # errors in the writer's thread are raised in this one too
     summaries_folder = str(folder / "summaries" / NAME)
     for path in (prefix.parent, Path(summaries_folder)):
         path.mkdir(parents=True, exist_ok=True)
@@ -147,11 +147,11 @@ def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every
         step = session.make_callable(model.fetches, [model.x_sample, model.y_sample])
         for epoch in tqdm(range(epochs), unit=" epochs", leave=False, disable=None):
             try:
-                # With reference variables: the loss before the step, the variables after it.
+                # With reference variables, the loss is from before the step and the variables from after it.
                 _, loss, slope, intercept, summaries = step(x, y)
                 finite = math.isfinite(loss) and math.isfinite(slope) and math.isfinite(intercept)
             except tf.errors.InvalidArgumentError as error:
-                if "in histogram" not in str(error).lower():  # a histogram takes no NaN and no infinity
+                if "in histogram" not in str(error).lower():  # a histogram rejects NaN and infinity
                     raise
                 finite = False
             if not finite:
@@ -165,7 +165,7 @@ def train(model: TrainingGraph, x: np.ndarray, y: np.ndarray, epochs: int, every
 
 
 def seed(text: str) -> int:
-    """The type of --random-sample."""
+    """The argparse type of --random-sample."""
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"not a whole number from 0 on: {text}")
     return int(text)

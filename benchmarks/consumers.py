@@ -21,7 +21,7 @@ GO = ["go_consumer/go_consumer"]
 JAVA = ["java", "-jar", "java_consumer/target/java_consumer.jar"]
 CLASSES = "java_consumer/target/test-classes:java_consumer/target/java_consumer.jar"
 PYTHON = [sys.executable, "model_consumer.py", "--model", MODEL]
-# Microseconds a call of model_consumer.run.
+# Prints the microseconds per call of model_consumer.run.
 PYTHON_CALL = f"""
 import sys, time
 sys.argv[1:] = ["--model", "{MODEL}"]
@@ -59,7 +59,7 @@ print((time.perf_counter() - start) / {CALLS} * 1e6)
 
 
 def build_floor(folder: Path) -> str:
-    """Compiles the cookbook's C program with the library that the Go consumer is built with."""
+    """Compiles the cookbook's C program against the library that the Go consumer is built with."""
     floor = folder / "floor"
     compile_it = f'gcc -O2 -o "{floor}" $CGO_CFLAGS cookbook/freezemodel_c_library.c $CGO_LDFLAGS -ltensorflow'
     subprocess.run(["bash", "-c", f". go_consumer/env.sh && {compile_it}"], cwd=ROOT, check=True)

@@ -3,7 +3,7 @@
     python benchmarks/distributed.py
 
 "The start left out" is measured in processes that have started and have scored all rows once. On two cores the
-clusters show what they cost, not how they grow: that takes more machines.
+clusters show their overhead. How they scale only more machines would show.
 """
 
 import contextlib
@@ -54,18 +54,18 @@ def write_points(path: Path, rows: int) -> None:
 
 
 def score(command: list[object], rows: Path, save: Path) -> Used:
-    """Scores a folder into an empty one, in a process of its own."""
+    """Scores a folder into an empty one, in a separate process."""
     shutil.rmtree(save, ignore_errors=True)
     return run([*command, "--rows", rows, "--save", save])
 
 
 def serve_floor(rows: str, save: str) -> None:
-    """Scores with numpy each time that a line comes, and answers with the seconds."""
+    """Scores with numpy whenever a line arrives, and answers with the seconds taken."""
     _serve(save, lambda: floor_score.score(rows, save))
 
 
 def serve_engine(*words: str) -> None:
-    """Does the same with what score.py does when it has started: finds the files, and has its engine do the tasks."""
+    """Does the same with what score.py does after its start: finds the files and has its engine do the tasks."""
     sys.path.insert(0, str(ROOT / "distributed"))
     sys.argv = [str(ROOT / "distributed/score.py"), *words]
     import driver
@@ -93,7 +93,7 @@ def _serve(save: str, work: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def started(function: str, *words: object) -> Iterator[Callable[[], float]]:
-    """A process that serves, as a function that has it score once and returns the seconds."""
+    """Starts a serving process. Yields a function that makes it score once and returns the seconds."""
     code = f"import sys; sys.path.insert(0, 'benchmarks'); import distributed; distributed.{function}(*sys.argv[1:])"
     command = [sys.executable, "-c", code, *map(str, words)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -114,14 +114,14 @@ def started(function: str, *words: object) -> Iterator[Callable[[], float]]:
 
 
 def train(command: list[object], data: Path, output: Path) -> float:
-    """Trains into an empty folder. Returns seconds."""
+    """Trains into an empty folder. Returns the seconds taken."""
     shutil.rmtree(output, ignore_errors=True)
     return run([*command, "--data", data, "--epochs", EPOCHS, "--output-dir", output]).seconds
 
 
 @contextlib.contextmanager
 def spark_cluster(workers: int, port: int, folder: Path) -> Iterator[list[object]]:
-    """A standalone cluster, each worker with one core. Returns the flags of score.py for it."""
+    """Starts a standalone cluster with one core per worker. Yields the flags of score.py for it."""
     import pyspark
 
     home = os.path.dirname(pyspark.__file__)
@@ -201,7 +201,7 @@ def compare_scoring(rounds: int, rows: int) -> None:
 
 
 def compare_training(rounds: int, rows: int) -> None:
-    """Trains in one process and on clusters, from a hundredth of the rows to all."""
+    """Trains in one process and on clusters, with a hundredth of the rows up to all of them."""
     sizes = [rows // 100, rows // 10, rows]
     with scratch_folder() as folder:
         for count in sizes:

@@ -1,4 +1,4 @@
-"""The least that a REST endpoint can be: FastAPI around one `session.run` of the frozen classifier, nothing checked.
+"""A minimal REST endpoint: FastAPI around one `session.run` of the frozen classifier, nothing checked.
 
 Takes the flags of cookbook/freezemodel_serve.py.
 """

@@ -1,4 +1,4 @@
-"""The least that scoring can be: numpy and pyarrow alone, nothing checked, into the same Parquet.
+"""Minimal scoring: numpy and pyarrow alone, nothing checked, into the same Parquet.
 
 Takes the flags of score.py that say where the Parquet files are and where the outputs go.
 """

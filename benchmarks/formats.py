@@ -32,7 +32,7 @@ FILES = {
     "ONNX": "results/cnn.onnx",
 }
 CONVERTER = ".cache/tf2onnx/bin/python"
-DIFFERENCE = 0.01  # of a probability; 8 bits cost half of it
+DIFFERENCE = 0.01  # in a probability; 8 bits cost half of it
 Run = Callable[[], object]
 
 
@@ -42,7 +42,7 @@ def size_of(path: str) -> int:
 
 
 def in_tensorflow(path: str, image: np.ndarray) -> Run:
-    """One image in a session."""
+    """Returns a function that runs one image in a session."""
     session = tf.Session(graph=tf.Graph(), config=session_config())
     with session.graph.as_default():
         if os.path.isdir(path):
@@ -57,7 +57,7 @@ def in_tensorflow(path: str, image: np.ndarray) -> Run:
 
 
 def in_litert(path: str, image: np.ndarray) -> Run:
-    """One image in LiteRT's interpreter."""
+    """Returns a function that runs one image in LiteRT's interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(path, num_threads=1)
@@ -73,7 +73,7 @@ def in_litert(path: str, image: np.ndarray) -> Run:
 
 
 def in_onnx_runtime(path: str, image: np.ndarray) -> Run:
-    """One image in ONNX Runtime."""
+    """Returns a function that runs one image in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -96,7 +96,7 @@ def convert() -> None:
 
 
 def check(runs: dict[str, Run]) -> None:
-    """Compares the results before anything is measured. Exits if a format gives others than the frozen graph."""
+    """Compares the results before anything is measured. Exits if a format's results differ from the frozen graph's."""
     results = {name: np.ravel(run()) for name, run in runs.items()}
     for name, result in results.items():
         if not np.allclose(result, results["frozen graph"], rtol=0, atol=DIFFERENCE):

@@ -1,4 +1,4 @@
-"""What the benchmarks share: commands run and measured, in turn, and a table of medians, spreads and ratios."""
+"""Code that the benchmarks share: runs and measures commands in turn, and prints medians, spreads and ratios."""
 
 import contextlib
 import json
@@ -15,23 +15,23 @@ from typing import NamedTuple, TypeVar
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = "BENCHMARK_ROWS"  # the environment variable that names the file for the rows, a JSON object a line
+ROWS = "BENCHMARK_ROWS"  # the environment variable that names the file for the rows, one JSON object per line
 KINDS = {"s": "time", "us": "time", "ms": "time", "1/s": "throughput", "MB": "memory", "kB": "size"}
 Name = TypeVar("Name", bound=Hashable)
 Taken = TypeVar("Taken")
 
 
 class Used(NamedTuple):
-    """What a command took."""
+    """What a command used."""
 
-    seconds: float  # by the clock
-    processor: float  # seconds of it, threads and children included
-    megabytes: float  # resident, at most
+    seconds: float  # wall time
+    processor: float  # seconds, including threads and children
+    megabytes: float  # most resident memory
     output: str
 
 
 def run(command: Sequence[object], stdin: Path | None = None, keep: bool = False, **settings: str) -> Used:
-    """Runs a command that must succeed, with these environment variables. Its output is kept, or thrown away."""
+    """Runs a command that must succeed, with these environment variables. Its output is kept or discarded."""
     words = list(map(str, command))
     with open(stdin or os.devnull, "rb") as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
@@ -48,14 +48,14 @@ def run(command: Sequence[object], stdin: Path | None = None, keep: bool = False
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for large files, on the disk that holds the project: /tmp may be memory."""
+    """A folder for large files, on the project's disk: /tmp may be in memory."""
     (ROOT / ".cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as folder:
         yield Path(folder)
 
 
 def in_turn(rounds: int, measure: Mapping[Name, Callable[[], Taken]]) -> dict[Name, list[Taken]]:
-    """Takes each measurement in turn (A B A B), all of them so many times. A terminal shows how far it is."""
+    """Takes all measurements in turn (A B A B), `rounds` times. A terminal shows the progress."""
     taken: dict[Name, list[Taken]] = {name: [] for name in measure}
     with tqdm(list(measure) * rounds, leave=False, disable=None) as bar:
         for name in bar:
@@ -72,12 +72,12 @@ def table(
     targets: Mapping[str, str] | None = None,
     kind: str = "",
 ) -> None:
-    """Prints medians, spreads and ratios to the median of the base, and what the ratio should be.
+    """Prints medians, spreads, ratios to the median of the base, and targets for the ratios.
 
     Args:
-        title: what is compared; what the ratio is of and relative to what is added to it.
-        targets: such as `<= 1.15`, by name.
-        kind: what the ratio is of; by default what the unit measures. With "throughput" of seconds, less is more.
+        title: what is compared; what the ratio measures, and relative to what, is appended.
+        targets: by name, such as `<= 1.15`.
+        kind: what the ratio measures; by default what the unit measures. With "throughput" in seconds, less is more.
     """
     kind = kind or KINDS[unit]
     print(f"\n{title}: {kind} relative to {base}")

@@ -26,8 +26,8 @@ from model_import_export import command_line
 BENCHMARKS = ("producer", "consumers", "formats", "serving", "distributed")
 DOCS = ROOT / "docs"
 PACKAGES = ("tensorflow", "numpy", "fastapi", "uvicorn", "grpcio", "pyarrow", "pyspark", "onnxruntime")
-COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}  # of what became of the target
-# What the picture shows, and how a ratio becomes a speed. The tables alone have memory, percentiles and growth.
+COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}  # by whether the target was met
+# What the picture shows, and how a ratio becomes a speed. Memory, percentiles and growth are only in the tables.
 SPEEDS: dict[str, Callable[[float], float]] = {
     "time": lambda ratio: 1 / ratio,
     "processor time": lambda ratio: 1 / ratio,
@@ -49,7 +49,7 @@ most of them. A ratio is that of the medians; the baseline of a comparison has 1
 
 
 def machine() -> str:
-    """The processor, its cores, the memory and the versions that a figure depends on."""
+    """The processor, its cores, the memory and the versions that the figures depend on."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*: (.*)", cpuinfo)
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -77,17 +77,17 @@ def run_all(rounds: int | None) -> list[dict[str, Any]]:
 
 
 def head(row: dict[str, Any]) -> str:
-    """What a comparison is of, and relative to what."""
+    """What a comparison measures, and relative to what."""
     return f"{row['title']}: {row['kind']} relative to {row['base']}"
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """A row's target and what became of it; nothing where it has none."""
+    """A row's target and whether it was met; empty if it has none."""
     return f"{row['target']}: {'met' if row['met'] else '**missed**'}" if row["target"] else ""
 
 
 def summary(rows: list[dict[str, Any]]) -> list[str]:
-    """The lines of a table of the ratios that have a target."""
+    """The lines of the table of ratios that have a target."""
     lines = ["| Compared | | Ratio | Target |", "|---|---|--:|---|"]
     for row in rows:
         if row["target"]:
@@ -96,7 +96,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
-    """The page: the machine, the ratios with a target, and a table a comparison."""
+    """The page: the machine, the ratios with a target, and one table per comparison."""
     lines = [PAGE.format(where=where), *summary(rows), ""]
     for title, group in groupby(rows, head):
         lines += [f"## {title}", "", "| | Median | Spread | Runs | Ratio | Target |", "|---|--:|--:|--:|--:|---|"]
@@ -108,7 +108,7 @@ def as_markdown(rows: list[dict[str, Any]], where: str) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draws a chart per comparison: speeds as bars from the baseline's 1, on one logarithmic axis, targets as marks."""
+    """Draws one chart per comparison: speeds as bars from the baseline's 1 on a logarithmic axis, targets as marks."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
-"""Compares the servers with the least that one can be: FastAPI around one `session.run`, nothing checked.
+"""Compares the servers with a minimal one: FastAPI around one `session.run`, nothing checked.
 
     python benchmarks/serving.py
 
-All serve the classifier. wrk asks over HTTP, h2load over gRPC. Both are written in C and run on the same machine, so a
-table of their own says what they take of its processors. The servers are asked in turn.
+All serve the classifier. wrk sends requests over HTTP, h2load over gRPC. Both are written in C and run on the same
+machine, so a table shows how much of its processors they use. The servers are measured in turn.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ POINTS = [(connections, rows) for rows in (2, 1000) for connections in (1, 32)]
 
 
 class Load(NamedTuple):
-    """What a server did: requests per second, and milliseconds that half and 99 % of them took at most."""
+    """What a server achieved: requests per second, and the median and 99th percentile in milliseconds."""
 
     rate: float
     p50: float
@@ -39,13 +39,13 @@ class Load(NamedTuple):
 
 
 def busy() -> float:
-    """Seconds that the children which have ended kept a processor busy: the load, for the servers are still running."""
+    """Processor seconds of the children that have ended: those of the load, because the servers are still running."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(*words: object, port: int) -> Iterator[None]:
-    """Runs a server until it listens, and ends it."""
+    """Starts a server, waits until it listens, and ends it afterwards."""
     with subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         try:
             while socket.socket().connect_ex(("127.0.0.1", port)):
@@ -71,7 +71,7 @@ def rows_of(count: int) -> list[list[float]]:
 
 
 def http_load(url: str, body: dict[str, object], connections: int, seconds: float) -> Load:
-    """Asks with wrk."""
+    """Sends requests with wrk."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(
             'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
@@ -91,9 +91,9 @@ def http_load(url: str, body: dict[str, object], connections: int, seconds: floa
 
 
 def grpc_load(address: str, request: bytes, connections: int, seconds: float) -> Load:
-    """Asks with h2load, a request at a time on each connection."""
+    """Sends requests with h2load, one at a time on each connection."""
     with tempfile.NamedTemporaryFile() as body, tempfile.NamedTemporaryFile("r") as log:
-        body.write(b"\0" + struct.pack(">I", len(request)) + request)  # a gRPC message: not compressed, its length
+        body.write(b"\0" + struct.pack(">I", len(request)) + request)  # a gRPC message: no compression, length
         body.flush()
         command = ["h2load", f"--clients={connections}", "--max-concurrent-streams=1", f"--duration={seconds}"]
         command += ["--warm-up-time=1", f"--data={body.name}", f"--log-file={log.name}"]

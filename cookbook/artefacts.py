@@ -53,7 +53,7 @@ def add_checked(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of a recipe that reads a model which may come from somebody else."""
+    """Adds the flags of a recipe that reads a model which may come from someone else."""
     add_checked(parser)
     parser.add_argument(
         "--trust", action="store_true", help="take a model that is not in the list: one you made yourself"
@@ -69,5 +69,5 @@ def need_checked(path: str, flags: argparse.Namespace) -> str:
 
 
 def admit(path: str, checked: str) -> None:
-    """Has the gate judge and list the model that a recipe wrote, and prints the last line of its verdict."""
+    """Judges and lists the model that a recipe wrote, and prints the last line of the verdict."""
     print(graph_check.admit(path, checked)[-1])

@@ -15,7 +15,7 @@ def read_meta_graph(prefix: str, outputs: Sequence[str] = (), trust: bool = Fals
     """Reads a `.meta`: the graph, its Saver and its collections. The gate judges it first, unless it is trusted.
 
     Args:
-        outputs: the nodes or tensors that will be calculated (default: those in the collection `y_calc`).
+        outputs: the nodes or tensors to calculate (default: those in the collection `y_calc`).
 
     Raises:
         ModelError: it is not a MetaGraphDef, or the gate refuses it.
@@ -54,7 +54,7 @@ def check_variables(prefix: str, variables: Mapping[str, Any]) -> None:
 
 
 def restore(session: Any, prefix: str, variables: Mapping[str, Any]) -> None:
-    """Checks variables with `check_variables`, then restores them from these names."""
+    """Checks variables with `check_variables`, then restores them from the names that `variables` maps to them."""
     check_variables(prefix, variables)
     tf.train.Saver(dict(variables)).restore(session, prefix)
 
@@ -66,7 +66,7 @@ def values(prefix: str) -> dict[str, Any]:
 
 
 def without_training(meta_graph: Any, outputs: list[str]) -> Any:
-    """The part of a MetaGraphDef that these operations need, with its variables and their initializers.
+    """The part of a MetaGraphDef that these outputs need, with its variables and their initializers.
 
     Other collections are dropped. So is the SaverDef, which makes `import_meta_graph` create a Saver over the variables
     that are left.

@@ -14,7 +14,7 @@ import classifier
 from model_import_export import command_line
 from model_import_export.graph_mode import tf
 
-# With one thread the order of additions, and so the last bit, is always the same.
+# With one thread the order of additions, and therefore the last bit, is always the same.
 CONFIG = {"inter_op_parallelism_threads": -1, "intra_op_parallelism_threads": 1}
 
 

@@ -1,8 +1,8 @@
 """The classifier that most recipes save and load: do ten numbers add up to 47.5 or more?
 
-It has a hidden layer with dropout and an output layer, and Adagrad trains it on numbers that it draws itself. The batch
-and the dropout mask depend only on the number of the step, so a training that is interrupted and resumed equals an
-uninterrupted one bit for bit. The random numbers of a `tf.Session` would start over in each session.
+It has a hidden layer with dropout and an output layer, and Adagrad trains it on numbers drawn here. The batch and the
+dropout mask depend only on the step number, so a training that is interrupted and resumed equals an uninterrupted one
+bit for bit. The random numbers of a `tf.Session` would start over in each session.
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Classifier(NamedTuple):
 def build_graph(training: bool, hidden: int = HIDDEN, use_resource: bool = False) -> Classifier:
     """Builds the classifier in the default graph; for training also the labels, a branch with dropout, and the loss.
 
-    Whoever imports the graph finds the placeholders in the collection `inputs` and the predictions in `y_calc`.
+    The placeholders are in the collection `inputs` and the predictions in `y_calc`, for whoever imports the graph.
     """
     with tf.name_scope("Placeholder"):
         inputs = tf.placeholder(tf.float32, [None, INPUTS], name="inputs_placeholder")

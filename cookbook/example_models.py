@@ -91,7 +91,7 @@ def main() -> None:
     import_tensorflow()
     make_flowers("results/flowers")
     make_cnn("results/cnn.keras", "results/images.npy")
-    # Keras needs the behaviour of TensorFlow 2. The first use of `tf` switches it off for the whole process.
+    # Keras needs TensorFlow 2 behaviour. The first use of `tf` switches it off for the whole process.
     make_mlp("results/mlp")
     print("results/mlp results/flowers results/cnn.keras results/images.npy")
 

@@ -48,7 +48,7 @@ def convert(graph_def: Any, source: str, target: str) -> bytes:
         import onnx
         import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it logs an operation that ONNX lacks, and goes on
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it only logs an operation that ONNX lacks
     try:
         model, _ = tf2onnx.convert.from_graph_def(graph_def, input_names=[source], output_names=[target])
     except (ValueError, RuntimeError) as error:
@@ -84,7 +84,7 @@ def main() -> None:
     rows.save_array(str(flags.save.with_suffix(".npy")), expected.y)
     difference = float(np.abs(run(model, expected.x) - expected.y).max())
     print(f"{flags.model}: {graph_def.ByteSize()} bytes; {flags.save}: {len(model)} bytes")
-    if not difference <= TOLERANCE:  # or not a number
+    if not difference <= TOLERANCE:  # also true for NaN
         raise ValueError(f"not equal to the results of {flags.model}: {flags.save} differs by {difference}")
     print(f"ONNX Runtime gives TensorFlow's results to {TOLERANCE}: classes {expected.y.argmax(1).tolist()}")
 

@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def size_of(value: np.ndarray) -> int:
-    """The bytes of a tensor; of its texts, if it consists of strings."""
+    """The bytes of a tensor; for strings, the bytes of their text."""
     return sum(map(len, value.flat)) if value.dtype == object else value.nbytes
 
 

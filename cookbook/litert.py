@@ -53,7 +53,7 @@ class Frozen:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Discards what is written to standard error: the converter prints a page there of what it also raises."""
+    """Discards standard error: the converter prints a page there about errors that it also raises."""
     sys.stderr.flush()
     terminal, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)

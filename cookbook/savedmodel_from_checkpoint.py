@@ -24,7 +24,7 @@ import numpy as np
 
 
 def check_nodes(meta_graph: Any, tensors: list[str], prefix: str) -> list[str]:
-    """Returns the nodes of these tensors. Raises ValueError for one that the graph lacks; it names the nearest."""
+    """Returns the nodes of these tensors. Raises ValueError if the graph lacks one; it lists the nearest names."""
     nodes = [operation_name(name) for name in tensors]
     present = [node.name for node in meta_graph.graph_def.node]
     for name in nodes:

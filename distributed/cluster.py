@@ -1,4 +1,4 @@
-"""The cluster that TF_CONFIG describes: its tasks, this process's server, and a watch over the others.
+"""The cluster that TF_CONFIG describes: its tasks, this process's server, and a watch over the other tasks.
 
 Source: https://www.tensorflow.org/guide/distributed_training#TF_CONFIG
 """
@@ -28,7 +28,7 @@ class Cluster(NamedTuple):
     index: int
 
     def others(self, *jobs: str) -> list[tuple[str, str]]:
-        """The names (`worker 1`) and addresses of the tasks of these jobs, without this one."""
+        """The names (`worker 1`) and addresses of the tasks of these jobs, except this task."""
         return [
             (f"{job} {i}", address)
             for job in jobs
@@ -38,12 +38,12 @@ class Cluster(NamedTuple):
 
     @property
     def address(self) -> str:
-        """This task's own."""
+        """This task's address."""
         return self.tasks[self.job][self.index]
 
 
 def read_cluster() -> Cluster:
-    """Reads the environment variable TF_CONFIG. Raises ValueError where it is missing or describes no cluster."""
+    """Reads the environment variable TF_CONFIG. Raises ValueError if it is missing or describes no cluster."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         raise ValueError(
@@ -64,7 +64,7 @@ def read_cluster() -> Cluster:
 
 
 def start_server(cluster: Cluster) -> Any:
-    """Starts this task's `tf.train.Server`, which listens on all interfaces. Raises OSError where it cannot."""
+    """Starts this task's `tf.train.Server`, which listens on all interfaces. Raises OSError if it cannot."""
     try:
         return tf.train.Server(dict(cluster.tasks), job_name=cluster.job, task_index=cluster.index)
     except tf.errors.OpError:
@@ -72,9 +72,9 @@ def start_server(cluster: Cluster) -> Any:
 
 
 def watch(tasks: Iterable[tuple[str, str]], seconds: int) -> None:
-    """Says which tasks are awaited, and ends this process where one does not come, or come back, within the time.
+    """Prints which tasks are awaited, and ends this process if one does not start, or come back, in time.
 
-    TensorFlow itself waits silently, for ever.
+    TensorFlow itself waits silently, forever.
     """
     for name, address in tasks:
         threading.Thread(target=_watch_one, args=(name, address, seconds), daemon=True).start()
@@ -99,7 +99,7 @@ def _watch_one(name: str, address: str, seconds: int) -> None:
 
 
 def _answers(address: str) -> bool:
-    """Whether a gRPC server answers there: a process that is stopped takes connections, but says nothing."""
+    """Whether a gRPC server answers there. A stopped process still accepts connections, but never answers."""
     import grpc
 
     with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -111,29 +111,29 @@ def _answers(address: str) -> bool:
 
 
 def _done_queue(job: str, index: int) -> Any:
-    """A queue on a task, the same for all who ask for it."""
+    """A queue on a task; every process that asks for it gets the same one."""
     with tf.device(f"/job:{job}/task:{index}/cpu:0"):
         return tf.FIFOQueue(1, tf.bool, [[]], shared_name=f"done_{job}_{index}")
 
 
 def wait_until_done(cluster: Cluster, target: str) -> None:
-    """Serves the chief until it says that it is done. (`Server.join` would never return.)"""
+    """Serves the chief until the chief says that it is done. (`Server.join` would never return.)"""
     own = tf.ConfigProto(device_filters=[f"/job:{cluster.job}/task:{cluster.index}"])
     with tf.Graph().as_default(), tf.Session(target, config=own) as session:
         session.run(_done_queue(cluster.job, cluster.index).dequeue())
 
 
 def say_done(cluster: Cluster, target: str) -> list[Any]:
-    """Tells all other tasks that they can end.
+    """Tells all other tasks to end.
 
     Returns:
-        The sessions, to be held until this process ends: closing one waits half a minute for a task that has ended.
+        The sessions. Keep them until this process ends: closing one waits half a minute for a task that has ended.
     """
     sessions = []
     for job in ("worker", "ps"):
         for i in range(len(cluster.tasks[job])):
             config = tf.ConfigProto(device_filters=["/job:chief", f"/job:{job}/task:{i}"])
-            with tf.Graph().as_default(), contextlib.suppress(tf.errors.OpError):  # it may end before it has answered
+            with tf.Graph().as_default(), contextlib.suppress(tf.errors.OpError):  # the task may end before it answers
                 end = _done_queue(job, i).enqueue(True)
                 sessions.append(tf.Session(target, config=config))
                 sessions[-1].run(end, options=tf.RunOptions(timeout_in_ms=10_000))

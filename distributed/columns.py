@@ -1,7 +1,7 @@
 """The numbers in an Arrow column, and which of its values are not numbers.
 
 Text follows the grammar of all consumers (`tests/cases/`): `1_0`, ` 1` and `infinity` are not numbers, `1e999` is out
-of range. What becomes of a value never depends on the values beside it.
+of range. How a value is read never depends on its neighbours.
 """
 
 from typing import NamedTuple
@@ -24,13 +24,13 @@ class Numbers(NamedTuple):
 
 
 def read_rows(columns: list[pa.Array], width: int, dtype: np.dtype) -> Numbers:
-    """The numbers of rows: from as many columns as a row has numbers, or from one that holds lists.
+    """The numbers of rows: from one column per number in a row, or from one column of lists.
 
     Returns:
         Values of `dtype`, shape `[n, width]`; good rows, shape `[n]`.
 
     Raises:
-        ValueError: the columns are not of numbers.
+        ValueError: a column does not hold numbers.
     """
     if len(columns) == 1 and is_list(columns[0].type):
         (lists,) = columns
@@ -47,17 +47,17 @@ def read_rows(columns: list[pa.Array], width: int, dtype: np.dtype) -> Numbers:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold a row's numbers each."""
+    """Whether each value of a column of this type can hold a whole row."""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def read_column(column: pa.Array, dtype: np.dtype) -> Numbers:
-    """A column's numbers, each rounded once to the nearest of a float type. Raises ValueError: another column type."""
+    """A column's numbers, each rounded once to `dtype`, a float type. Raises ValueError for other column types."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
     if pa.types.is_decimal(kind) or pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
-        column = column.cast(pa.string())  # of a decimal: Arrow's own cast to a float rounds one in thirty wrong
+        column = column.cast(pa.string())  # Arrow's own cast from decimal to float rounds one in thirty wrong
     if pa.types.is_string(column.type):
         return _read_texts(column, dtype)
     if pa.types.is_null(kind):
@@ -78,7 +78,7 @@ def _read_texts(texts: pa.Array, dtype: np.dtype) -> Numbers:
     wanted = pa.from_numpy_dtype(dtype)
     try:
         numbers = texts.cast(wanted)
-    except pa.ArrowInvalid:  # what Arrow takes beyond the grammar is not finite, and is looked at below
+    except pa.ArrowInvalid:  # all that Arrow accepts beyond the grammar is not finite, and is checked below
         texts = pc.if_else(pc.match_substring_regex(texts, GRAMMAR), texts, pa.scalar(None, texts.type))
         numbers = texts.cast(wanted)
     values = pc.fill_null(numbers, pa.scalar(np.nan, wanted)).to_numpy(zero_copy_only=False)
@@ -90,7 +90,7 @@ def _read_texts(texts: pa.Array, dtype: np.dtype) -> Numbers:
 
 
 def fault(value: pa.Scalar, width: int, dtype: np.dtype) -> str | None:
-    """What is wrong with a value: `not a number: abc`; None where nothing is."""
+    """What is wrong with a value, such as `not a number: abc`; None if it is good."""
     if is_list(value.type):
         good = value.is_valid and len(value) == width and read_column(value.values, dtype).good.all()
         return None if good else f"not {width} numbers: {_shown(value)}"

@@ -1,4 +1,4 @@
-"""Plans a run of score.py, has an engine do its tasks, and says what became of them."""
+"""Plans a run of score.py, has an engine do its tasks, and reports the outcome."""
 
 import argparse
 import contextlib
@@ -22,26 +22,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-READERS = 16  # footers read at a time
+READERS = 16  # footers read at the same time
 SHOWN = 10  # names in a line
 
-# Does tasks. Returns their outcomes as they come, and between them how many bytes are done.
+# Does tasks. Yields each outcome as it comes, and in between the number of bytes that are done.
 Engine = Callable[[Sequence[Task]], Iterator[int | Outcome]]
 
 
 class Plan(NamedTuple):
-    """What there is to do, and what is left of earlier runs."""
+    """The tasks to do, and what earlier runs left."""
 
     tasks: list[Task]
-    done: int  # input files all of whose outputs are there
-    stale: list[str]  # outputs of what an input file was before, and what killed processes were writing
+    done: int  # input files whose outputs all exist
+    stale: list[str]  # outputs of an input file's earlier version, and files that killed processes were writing
     others: list[str]  # files of other kinds
 
 
 def score_files(flags: argparse.Namespace) -> None:
-    """Scores what is not scored yet. Raises ValueError or OSError: a file cannot be; those before it are done."""
+    """Scores what is not scored yet. Raises ValueError or OSError if a file fails; files before it stay scored."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # not to end at once, but to say what was done
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # to report what was done before ending
     job, left = make_job(flags), None
     try:
         with start_engine(job, flags) as engine:
@@ -66,7 +66,7 @@ def score_files(flags: argparse.Namespace) -> None:
 
 
 def make_job(flags: argparse.Namespace) -> Job:
-    """What the tasks have in common. Raises ModelError where the model is refused."""
+    """Builds what all tasks have in common. Raises ModelError if the model is refused."""
     model = scoring.admit(flags.model, flags.checked, flags.allow_op, flags.trust)
     names = tensors.Names(flags.input, tuple([flags.output] if flags.output else ()), flags.tag, flags.signature)
     columns = tuple(flags.column or ["x"])
@@ -75,7 +75,7 @@ def make_job(flags: argparse.Namespace) -> Job:
 
 
 def start_engine(job: Job, flags: argparse.Namespace) -> contextlib.AbstractContextManager[Engine]:
-    """The engine that the flags ask for; only what it needs is imported."""
+    """Starts the engine that the flags ask for; imports only what it needs."""
     if flags.spark:
         import on_spark
 
@@ -87,10 +87,10 @@ def start_engine(job: Job, flags: argparse.Namespace) -> contextlib.AbstractCont
 
 
 def make_plan(job: Job, workers: int) -> Plan:
-    """Finds the files, and what of them is scored already.
+    """Finds the files, and which of them are already scored.
 
     Raises:
-        ValueError: there are none, or their outputs cannot be where they are asked for.
+        ValueError: there are no files, or their outputs cannot be written where --save says.
     """
     (system, source), (target_system, target) = files.locate(job.rows), files.locate(job.save)
     base, found = files.find(system, source)
@@ -108,7 +108,7 @@ def make_plan(job: Job, workers: int) -> Plan:
         return [Task(file.path, output, file.size, mark)]
 
     def mark_there(path: str) -> bytes | None:
-        """Of what a file among the outputs is; None where it was not written here."""
+        """The mark of a file among the outputs; None if score.py did not write it."""
         with contextlib.suppress(pa.ArrowException):
             return (pq.read_metadata(path, filesystem=target_system).metadata or {}).get(files.KEY)
         return None
@@ -136,14 +136,14 @@ def make_plan(job: Job, workers: int) -> Plan:
 
 
 def settings_of(job: Job) -> list[Any]:
-    """What an output depends on besides its input file: one that was scored with others is scored again."""
+    """What an output depends on besides its input file. If any of it changes, the file is scored again."""
     options = job.options
     feed = [(name, digests.digest(text) if text.endswith(".npy") else text) for name, text in options.feed]
     return [options.model.digests, feed, *options._replace(model=None, feed=None), job.text]
 
 
 def with_bar(engine: Engine, tasks: Sequence[Task]) -> Iterator[Outcome]:
-    """The outcomes of tasks; a terminal shows meanwhile how far they are."""
+    """Yields the outcomes of tasks, with a progress bar on a terminal."""
     size = sum(task.size for task in tasks)
     with tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         for each in engine(tasks) if tasks else ():
@@ -154,7 +154,7 @@ def with_bar(engine: Engine, tasks: Sequence[Task]) -> Iterator[Outcome]:
 
 
 def report(outcomes: list[Outcome], save: str) -> None:
-    """Prints which rows are without a prediction, which files have other columns, and how many rows went where."""
+    """Prints which rows have no prediction, which files have other columns, and how many rows were written where."""
     outcomes.sort(key=lambda outcome: (outcome.task.path, outcome.task.first_row))
     bad, first = Counter(), {}
     for outcome in outcomes:
@@ -183,5 +183,5 @@ def report(outcomes: list[Outcome], save: str) -> None:
 
 
 def some(names: list[Any], count: int | None = None) -> str:
-    """The first of some names, of so many."""
+    """The first few names, with `...` if there are more (`count` in all)."""
     return ", ".join(map(str, names[:SHOWN])) + (", ..." if (count or len(names)) > SHOWN else "")

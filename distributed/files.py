@@ -1,4 +1,4 @@
-"""Which files there are to score, and the tasks that they are: a file each, or a run of row groups of a large one."""
+"""Finds the files to score, and makes tasks of them: one per file, or one per run of row groups of a large file."""
 
 import functools
 import hashlib
@@ -18,15 +18,15 @@ from pyarrow import fs
 HERE = os.path.dirname(os.path.abspath(__file__))
 KIND = re.compile(r"\.(?:(parquet|pq)|(?:csv|tsv)(?:\.(?:gz|bz2|zst|lz4))?)$", re.IGNORECASE)
 WILDCARD = re.compile(r"[*?\[]")
-# The parts of a pattern; `*` stays in a folder, `**` goes below.
+# The parts of a pattern; `*` stays within a folder, `**` also matches below it.
 PATTERN = re.compile(r"(?P<deep>\*\*/?)|(?P<any>\*)|(?P<one>\?)|(?P<set>\[[^\]/]+\])")
-PART = 128 << 20  # bytes of a Parquet file in a task, about
+PART = 128 << 20  # bytes of a Parquet file per task, roughly
 SPLIT = re.compile(r"-\d{5}-of-\d{5}\.parquet$")
-KEY = b"model_import_export.scored"  # in an output's metadata: of which file it is, with which model and flags
+KEY = b"model_import_export.scored"  # in an output's metadata: its input file, model and flags
 
 
 class File(NamedTuple):
-    """A file, of whatever file system."""
+    """A file on any file system."""
 
     path: str
     size: int
@@ -34,25 +34,25 @@ class File(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is scored at once, into a file of its own."""
+    """What is scored at once, into its own file."""
 
     path: str
     output: str
-    size: int  # bytes of the file, or its part of them
-    mark: dict[bytes, bytes]  # what the output's metadata will have
+    size: int  # bytes of the file, or of its part
+    mark: dict[bytes, bytes]  # for the output's metadata
     groups: range | None = None  # row groups; None: all
-    first_row: int = 0  # before this task's first
+    first_row: int = 0  # rows of the file before this task
     spare: bool = False  # whether other cores are idle
 
 
 def is_parquet(path: str) -> bool:
-    """Whether a file that is scored is Parquet; else it is CSV."""
+    """Whether a file to score is Parquet; otherwise it is CSV."""
     return KIND.search(path)[1] is not None
 
 
 @functools.cache
 def locate(uri: str) -> tuple[Any, str]:
-    """pyarrow's file system and the path in it, of a URI (`s3://...`) or a path of this machine. Raises ValueError."""
+    """The pyarrow file system and path for a URI (`s3://...`) or a path on this machine. Raises ValueError."""
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(uri)
     try:
@@ -71,10 +71,10 @@ def is_local(system: Any) -> bool:
 
 
 def find(system: Any, path: str) -> tuple[str, list[File]]:
-    """The files of a folder and those below it, of a pattern, or the one of that name; none where there is none.
+    """Finds the files below a folder, those that match a pattern, or the one with that name; there may be none.
 
     Returns:
-        The folder from which the outputs are named, and the files, sorted; each once, whatever links lead to it.
+        The folder that output names are relative to, and the files, sorted; each once, whatever links lead to it.
     """
     info = system.get_file_info(path)
     if info.type == fs.FileType.File:
@@ -112,7 +112,7 @@ def _below(system: Any, folder: str) -> Iterator[File]:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """The regular files below a folder of this machine. Links are followed last, and no place is gone to twice."""
+    """Yields the regular files below a local folder. Links are followed last, and nothing is visited twice."""
     seen: set[str] = set()
     links = [folder]
     for start in links:
@@ -133,18 +133,18 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether Spark and Hive keep their own records in a file: `_SUCCESS`, `.part-0.crc`."""
+    """Whether a name is one that Spark and Hive use for their own records: `_SUCCESS`, `.part-0.crc`."""
     return any(part[0] == "." or (part[0] == "_" and "=" not in part) for part in name.split("/"))
 
 
 def pair(base: str, files: Iterable[File], target: str) -> tuple[dict[str, File], list[str]]:
-    """From the outputs to their inputs: the names below the folder `base`, with the ending `.parquet`.
+    """Maps outputs to their inputs: the same names relative to the folder `base`, with the suffix `.parquet`.
 
     Returns:
         The pairs, and the paths of the files that are left out because they are of another kind.
 
     Raises:
-        ValueError: two files have one output.
+        ValueError: two files have the same output.
     """
     pairs: dict[str, File] = {}
     others = []
@@ -163,7 +163,7 @@ def pair(base: str, files: Iterable[File], target: str) -> tuple[dict[str, File]
 
 
 def check_apart(systems: tuple[Any, Any], source: str, target: str, pairs: dict[str, File]) -> None:
-    """Raises ValueError where an output would be an input, now or in a rerun."""
+    """Raises ValueError if an output would be an input, now or in a rerun."""
 
     def real(system: Any, path: str) -> str:
         return os.path.realpath(path) if is_local(system) else path
@@ -180,9 +180,9 @@ def check_apart(systems: tuple[Any, Any], source: str, target: str, pairs: dict[
 
 
 def split(metadata: Any, file: File, output: str, mark: dict[bytes, bytes]) -> list[Task]:
-    """A Parquet file's tasks: of a large one several, each into a file of its own (`NAME-00000-of-00004.parquet`).
+    """A Parquet file's tasks. A large file has several, each with its own output (`NAME-00000-of-00004.parquet`).
 
-    They depend on the file alone, so that a rerun has the same.
+    They depend only on the file, so a rerun has the same ones.
     """
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     parts = round(file.size / PART)
@@ -203,18 +203,18 @@ def split(metadata: Any, file: File, output: str, mark: dict[bytes, bytes]) -> l
 
 
 def before_split(output: str) -> str:
-    """The output that a file's would be if it were not split, or the same."""
+    """The output that the file would have if it were not split."""
     return SPLIT.sub(".parquet", output)
 
 
 def mark_of(file: File, settings: Any) -> dict[bytes, bytes]:
-    """What says that an output is a file's, as it was, scored with these settings."""
+    """The mark of an output: it was made from this version of the file with these settings."""
     text = json.dumps([file.size, file.modified, settings])
     return {KEY: hashlib.sha256(text.encode()).hexdigest().encode()}
 
 
 def zip_code(folder: str) -> str:
-    """Packs what a task needs of this project into a file in a folder, which Python imports from. Returns its path."""
+    """Packs the code that a task needs into a zip file in a folder, which Python can import. Returns its path."""
     path = os.path.join(folder, "score.zip")
     with zipfile.ZipFile(path, "w") as archive:
         for package, inside in ((model_import_export.__path__[0], "model_import_export/"), (HERE, "")):

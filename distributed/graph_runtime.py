@@ -1,7 +1,7 @@
-"""Imports only what runs a graph in a session: a third of the time and the memory of `import tensorflow`.
+"""Imports only what runs a graph in a session, in a third of the time and memory of `import tensorflow`.
 
-The package imports Keras, TFLite's converter, TPUs and data services with its first line. Without that line the modules
-below are the same, and so are their results.
+The package's `__init__.py` imports Keras, TFLite's converter, TPUs and data services. Without it, the modules below are
+the same, and so are their results.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from model_import_export.graph_mode import quiet_log, tf
 
 
 def load(saved_model: bool) -> None:
-    """Gives `tf` what running a frozen graph or SavedModel takes, unless TensorFlow is imported already."""
+    """Gives `tf` what it needs to run a frozen graph or SavedModel, unless TensorFlow is already imported."""
     if "tensorflow" in sys.modules:
         return
     package = types.ModuleType("tensorflow")

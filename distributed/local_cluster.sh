@@ -33,7 +33,7 @@ addresses=("${ports[@]/#/\"127.0.0.1:}")
 addresses=("${addresses[@]/%/\"}")
 cluster=$(IFS=,; echo "{\"chief\": [${addresses[0]}], \"ps\": [${addresses[1]}], \"worker\": [${addresses[*]:2}]}")
 
-# Starts a task; its process id is left in $!.
+# Starts a task and leaves its process id in $!.
 start() {
   TF_CONFIG="{\"cluster\": $cluster, \"task\": {\"type\": \"$1\", \"index\": $2}}" python "$train" "${@:3}" \
     > >(exec sed -u "s/^/$1 $2: /") 2> >(exec sed -u "s/^/$1 $2: /" >&2) &

@@ -1,4 +1,4 @@
-"""Has processes on this machine do the tasks, each one task at a time."""
+"""Runs the tasks in processes on this machine, each one task at a time."""
 
 import contextlib
 import ctypes
@@ -17,10 +17,10 @@ from scoring import Job, Outcome, score_task
 
 @contextlib.contextmanager
 def workers(job: Job, count: int) -> Iterator[Any]:
-    """Workers that wait for tasks, as an engine.
+    """Starts workers that wait for tasks. Yields them as an engine.
 
-    They are forked from this process, which has imported TensorFlow for them and never used it, before it has threads,
-    such as those of a file system. At the end they are ended; what one is writing then is removed.
+    They are forked from this process, which has imported TensorFlow for them but never used it, before it has threads,
+    such as those of a file system. In the end they are terminated, and a file that one is still writing is removed.
     """
     context, started = multiprocessing.get_context("fork"), {}
     try:
@@ -29,11 +29,11 @@ def workers(job: Job, count: int) -> Iterator[Any]:
             arguments = its, [mine, *started], job, os.getpid()
             started[mine] = context.Process(target=_serve, args=arguments, daemon=True)
             started[mine].start()
-            its.close()  # so that the pipe ends with the process
+            its.close()  # so that the pipe closes with the process
         yield lambda tasks: _run(started, tasks)
     finally:
         for mine, process in started.items():
-            mine.close()  # ends one that waits: a signal may come just before it does, and not be seen
+            mine.close()  # ends a waiting worker: a signal just before it waits would be missed
             process.terminate()
         for process in started.values():
             process.join()
@@ -67,15 +67,15 @@ def _why(process: Process, task: Task) -> str:
 
 
 def _serve(its: Connection, others: list[Connection], job: Job, parent: int) -> None:
-    for each in others:  # which a fork takes along
+    for each in others:  # a fork inherits them
         each.close()
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: where the parent is killed
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: in case the parent is killed
     if os.getppid() != parent:
         return
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    sys.unraisablehook = lambda _: None  # an exit out of a destructor is lost; the closed pipe then ends this
+    sys.unraisablehook = lambda _: None  # an exit raised in a destructor is lost; the closed pipe then ends this worker
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             its.send(score_task(job, its.recv(), its.send))

@@ -1,4 +1,4 @@
-"""Has a Spark cluster schedule the tasks: its executors read, score and write as a process of one machine does."""
+"""Runs the tasks on a Spark cluster: its executors read, score and write as a process on one machine does."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ from py4j.protocol import Py4JError
 from pyspark import AccumulatorParam, SparkContext, SparkFiles
 from pyspark.errors import PySparkException
 
-BUNDLE = 32 << 20  # bytes of small files that go to an executor at once, which takes some hundredths of a second
+BUNDLE = 32 << 20  # bytes of small files per Spark task, which costs a few hundredths of a second
 
 
 class Outcomes(AccumulatorParam):
@@ -29,9 +29,9 @@ class Outcomes(AccumulatorParam):
 
 @contextlib.contextmanager
 def cluster(job: Job, master: str, settings: Sequence[tuple[str, str]]) -> Iterator[Any]:
-    """Executors that have the code and the model, as an engine. Raises ValueError where there is no such master.
+    """Yields executors with the code and the model, as an engine. Raises ValueError if there is no such master.
 
-    At the end they are ended, and what those that were killed, by whomever, had begun to write is removed.
+    In the end they are stopped, and files that killed executors had begun to write are removed.
     """
     with _no_leftovers(job), tempfile.TemporaryDirectory() as folder, spark_session.start(master, settings) as spark:
         with spark_session.explaining(master):
@@ -54,7 +54,7 @@ def _no_leftovers(job: Job) -> Iterator[None]:
 
 def _run(spark: SparkContext, job: Job, tasks: Sequence[Task]) -> Iterator[int | Outcome]:
     count, seen = min(len(tasks), sum(task.size for task in tasks) // BUNDLE + 1), 0
-    with spark_session.explaining(spark.master):  # a master that is not there is given up after a while
+    with spark_session.explaining(spark.master):  # Spark gives up after a while if there is no master
         outcomes = spark.accumulator([], Outcomes())
         bundles = spark.parallelize([tasks[i::count] for i in range(count)], count)
     score = functools.partial(_score_shipped, job)

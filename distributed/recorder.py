@@ -1,4 +1,4 @@
-"""Writes what the producer writes, with its one-machine graph in it, from the numbers of a training elsewhere."""
+"""Writes what the producer writes, using its one-machine graph, from the numbers of a training elsewhere."""
 
 import argparse
 import math
@@ -11,15 +11,15 @@ from model_import_export.training import NAME
 
 
 class Recorder:
-    """The producer's graph, checkpoints, summaries and table. An epoch that comes again is not written again."""
+    """The producer's graph, checkpoints, summaries and table. A repeated epoch is not written again."""
 
     def __init__(self, flags: argparse.Namespace) -> None:
-        """Builds the producer's graph in a session of this process."""
+        """Builds the producer's graph in a session in this process."""
         self.every, self.folder = flags.checkpoint_every, flags.output_dir
         self.checkpoints, self.summaries = self.folder / "saved_model", self.folder / "summaries" / NAME
         self.model = model_producer.build_graph(flags.learning_rate)
         self.session = tf.Session(graph=self.model.g, config=tf.ConfigProto(inter_op_parallelism_threads=-1))
-        self.printed = self.summarised = -1  # the last epochs of which that was done
+        self.printed = self.summarised = -1  # the last epochs for which that was done
         self.writer: Any = None
 
     def start_clean(self) -> None:
@@ -28,7 +28,7 @@ class Recorder:
         training.remove_earlier_run(self.checkpoints, self.summaries)
 
     def resume(self) -> None:
-        """Finds out what a killed run has printed: a line of the table follows its checkpoint at once."""
+        """Finds out what a killed run has printed: each line of the table immediately follows its checkpoint."""
         try:
             newest = model_file.newest_complete(str(self.checkpoints))
         except (ModelError, OSError):
@@ -38,7 +38,7 @@ class Recorder:
         self.model.saver.recover_last_checkpoints(state.all_model_checkpoint_paths)
 
     def begin(self, epoch: int) -> None:
-        """Begins to write summaries. TensorBoard drops those of a killed run from this epoch on: they come again."""
+        """Starts writing summaries. TensorBoard drops a killed run's from this epoch on, because they are repeated."""
         for path in (self.checkpoints, self.summaries):
             path.mkdir(parents=True, exist_ok=True)
         self.writer = tf.summary.FileWriter(str(self.summaries), self.model.g)
@@ -46,11 +46,11 @@ class Recorder:
         self.summarised = epoch - 1
 
     def record(self, epoch: int, loss: float, slope: float, intercept: float) -> None:
-        """Writes an epoch's summaries, and if its turn has come its checkpoint and its line of the table.
+        """Writes an epoch's summaries and, if its turn has come, its checkpoint and its line of the table.
 
         Args:
-            loss: before the epoch's step.
-            slope, intercept: after it.
+            loss: the loss before the epoch's step.
+            slope, intercept: their values after it.
 
         Raises:
             ValueError: a number is not finite; the checkpoints saved so far are good.
@@ -74,11 +74,11 @@ class Recorder:
             self.printed = epoch
 
     def flush(self) -> None:
-        """Writes all summaries so far, before a recovery state says that they are there."""
+        """Writes all summaries so far, before a recovery state relies on them."""
         if self.writer:
             self.writer.flush()
 
     def close(self) -> None:
-        """Ends the summaries. Raises OSError where they are not all there."""
+        """Closes the summaries. Raises OSError if some are missing."""
         self.writer.close()
         training.check_summaries(self.summaries, self.summarised)

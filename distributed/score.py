@@ -23,14 +23,14 @@ MASTERS = "spark://HOST:PORT, yarn, k8s://..., local[2]"
 
 
 def master(text: str) -> str:
-    """The type of --spark."""
+    """Parses --spark."""
     if not re.fullmatch(r"local(\[.+\])?|spark://.+:\d+|yarn|k8s://.+", text):
         raise argparse.ArgumentTypeError(f"not a Spark master: {text} ({MASTERS})")
     return text
 
 
 def delimiter(text: str) -> str:
-    """The type of --delimiter."""
+    """Parses --delimiter."""
     text = {"\\t": "\t", "tab": "\t"}.get(text, text)
     if len(text) != 1 or not text.isascii() or text in '"\r\n\0':
         raise argparse.ArgumentTypeError(f"not one ASCII character: {text}")
@@ -38,7 +38,7 @@ def delimiter(text: str) -> str:
 
 
 def encoding(text: str) -> str:
-    """The type of --encoding."""
+    """Parses --encoding."""
     try:
         "".encode(text)
         return codecs.lookup(text).name

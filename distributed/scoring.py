@@ -1,4 +1,4 @@
-"""The function that scores a file with a model: the same alone and on each executor of a Spark cluster."""
+"""Scores a file with a model, in the same way on one machine and on each executor of a Spark cluster."""
 
 import dataclasses
 import functools
@@ -18,18 +18,18 @@ from model_import_export.graph_mode import make_callable, session_config, tf
 import numpy as np
 import pyarrow as pa
 
-SHOWN = 10  # bad rows that are named
+SHOWN = 10  # bad rows to list
 
 
 class Model(NamedTuple):
     """An admitted model: a frozen graph or a SavedModel folder, and the digests of its files."""
 
     path: str
-    digests: tuple[tuple[str, str], ...]  # the files' names below the folder, and their SHA-256
+    digests: tuple[tuple[str, str], ...]  # file names relative to the folder, and their SHA-256
 
 
 class Options(NamedTuple):
-    """The model, and how its input is read and its result named."""
+    """The model, how its input is read, and how its result is named."""
 
     model: Model
     names: tensors.Names
@@ -43,31 +43,31 @@ class Job(NamedTuple):
     """What all tasks have in common."""
 
     options: Options
-    rows: str  # where the input files are: a path of this machine, or a URI
-    save: str  # where the outputs go, likewise
+    rows: str  # where the input files are: a local path, or a URI
+    save: str  # where the outputs go: also a local path, or a URI
     text: tables.Text
-    run: str  # its temporary files have it in their names
+    run: str  # part of the names of its temporary files
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of a task."""
+    """The outcome of a task."""
 
     task: Task
     rows: int = 0
     bad: int = 0  # rows without a prediction
-    first_bad: list[int] = dataclasses.field(default_factory=list)  # numbers of the first of them, from 1
+    first_bad: list[int] = dataclasses.field(default_factory=list)  # the numbers of the first ones, from 1
     columns: tuple[str, ...] = ()
     error: str = ""
 
 
 def admit(path: str, checked: str, allow: list[str], trust: bool) -> Model:
-    """Makes sure that TensorFlow may have a model: its digests are in the list, or it is judged here, or trusted.
+    """Makes sure that TensorFlow may load a model: its digests are in the list, it is judged here, or it is trusted.
 
-    A worker or an executor that loads it compares the digests only.
+    A worker or executor that loads it compares only the digests.
 
     Raises:
-        ModelError: it is missing or refused.
+        ModelError: the model is missing or refused.
     """
     model_file.require_graph(path)
     model = Model(path, _digests(path))
@@ -90,10 +90,10 @@ def _compare(model: Model) -> None:
 
 
 class Scorer:
-    """A model in a session of this process."""
+    """A model in a session in this process."""
 
     def __init__(self, options: Options) -> None:
-        """Loads an admitted model. Raises ModelError or ValueError where it is another, or takes no such rows."""
+        """Loads an admitted model. Raises ModelError or ValueError if it has changed, or takes no such rows."""
         self.options, names = options, options.names
         session, ends = _load(options.model, names)
         source, self.output = ends.find_input(names.input), ends.find_output(names.wanted[0])
@@ -122,7 +122,7 @@ class Scorer:
         self.field = pa.field(options.prediction, number if self.result_width == 1 else pa.list_(number))
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """Calculates rows, shape `[n, width]`. Returns their results, shape `[n, result_width]`. Raises ValueError."""
+        """Runs rows of shape `[n, width]`. Returns their results, shape `[n, result_width]`. Raises ValueError."""
         results = []
         for i in range(0, len(x), self.batch):
             part = x[i : i + self.batch]
@@ -137,7 +137,7 @@ class Scorer:
         return results[0] if len(results) == 1 else np.concatenate(results)
 
     def schema(self, schema: pa.Schema, file: str, mark: dict[bytes, bytes]) -> pa.Schema:
-        """A file's columns and the prediction. Raises ValueError: one is missing, there twice, or there already."""
+        """A file's columns plus the prediction. Raises ValueError if they do not fit the model or the options."""
         names = schema.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -162,13 +162,13 @@ class Scorer:
         return schema.append(self.field).with_metadata({**(schema.metadata or {}), **mark})
 
     def score(self, batches: Iterator[pa.RecordBatch], outcome: Outcome) -> Iterator[pa.RecordBatch]:
-        """Adds the prediction to each batch of a file; null for a bad row, unless the options have it fail.
+        """Adds the prediction to each batch of a file. A bad row gets null, or an error if the options say so.
 
         Args:
-            outcome: its task says which file; it is told of the bad rows.
+            outcome: its task names the file; the bad rows are added to it.
 
         Raises:
-            ValueError: it names the file, and the row where it is one's.
+            ValueError: names the file, and the row if one is at fault.
         """
         file, before = outcome.task.path, outcome.task.first_row
         most = max(1, tables.BATCH_BYTES // (8 * (self.width + self.result_width)))
@@ -221,9 +221,9 @@ def _load(model: Model, names: tensors.Names) -> tuple[Any, tensors.Ends]:
 
 @functools.cache
 def load_scorer(options: Options) -> Scorer:
-    """The scorer of a process, which is loaded once."""
+    """This process's scorer, which is loaded once."""
     scorer = Scorer(options)
-    gc.freeze()  # otherwise a full collection, which Spark has after each task, walks all of TensorFlow's objects
+    gc.freeze()  # otherwise full collections, which Spark runs after each task, walk all of TensorFlow's objects
     return scorer
 
 
@@ -231,7 +231,7 @@ def score_task(job: Job, task: Task, progress: Callable[[int], Any] = lambda _: 
     """Scores a file, or a run of a file's row groups, into one file, whole or not at all.
 
     Args:
-        progress: is told of the bytes that are done, all in all the task's size.
+        progress: called with the bytes done since the last call, which add up to the task's size.
     """
     outcome = Outcome(task)
     try:

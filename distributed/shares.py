@@ -1,4 +1,4 @@
-"""Reads a worker's share of the rows of CSV files, with TensorFlow's own operations, on the worker."""
+"""Reads a worker's share of the rows of CSV files on that worker, with TensorFlow's own operations."""
 
 import contextlib
 import re
@@ -12,16 +12,16 @@ NUMBER = r'\s*"?\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*"?\s*'
 
 
 def _first_line(path: Any) -> Any:
-    """A dataset of a file's first line, without a byte order mark, blanks and quotes; it is empty for an empty file."""
+    """A dataset with a file's first line, without byte order mark, blanks and quotes; empty for an empty file."""
     clean = '^\ufeff|["\\s]'
     return tf.data.TextLineDataset(path).take(1).map(lambda line: tf.strings.regex_replace(line, clean, ""))
 
 
 def find_columns(pattern: str, workers: int, target: str) -> tuple[tuple[int, int], str]:
-    """Where the columns `x` and `y` are, as the first line of the first file says, and that line.
+    """Finds the columns `x` and `y` in the first line of the first file. Returns their positions and that line.
 
     Raises:
-        ValueError: a worker has no such files, or not those that the others have; or a column is missing.
+        ValueError: a worker has no such files, or other files than worker 0; or a column is missing.
     """
     files, headers = [], []
     with tf.Graph().as_default():
@@ -52,22 +52,22 @@ def find_columns(pattern: str, workers: int, target: str) -> tuple[tuple[int, in
 
 
 def _run(fetches: Any, target: str) -> Any:
-    """Runs once, and again where a task was lost meanwhile."""
+    """Runs once, and again if a task was lost meanwhile."""
     while True:
         with contextlib.suppress(tf.errors.UnavailableError, tf.errors.AbortedError), tf.Session(target) as session:
             return session.run(fetches)
 
 
 def read_share(pattern: str, columns: tuple[int, int], header: str, worker: int, workers: int) -> Any:
-    """Every `workers`-th row of each file that fits the pattern, from row `worker` on.
+    """Every `workers`-th row of each file that matches the pattern, from row `worker` on.
 
     Args:
         columns: the positions of x and y.
         header: the first line that each file must have.
 
     Returns:
-        float64, shape `[n, 2]`: x and y. To calculate it raises InvalidArgumentError where a file has another header or
-        a row is not two finite numbers; `what_is_wrong` finds the words in it.
+        float64, shape `[n, 2]`: x and y. Running it raises InvalidArgumentError if a file has another header or a row
+        is not two finite numbers; `what_is_wrong` extracts the message from it.
     """
     fields = [NUMBER if i in columns else FIELD for i in range(max(columns) + 1)]
     row = f"{','.join(fields)}(?:,.*)?"
@@ -101,7 +101,7 @@ def read_share(pattern: str, columns: tuple[int, int], header: str, worker: int,
         return _first_line(path).map(check_header).concatenate(lines.batch(BATCH).enumerate().map(parse))
 
     files = tf.data.Dataset.from_tensor_slices(tf.io.matching_files(pattern))
-    # All batches together as one ragged tensor, whose values are their rows one after the other.
+    # All batches as one ragged tensor, whose values are their rows in sequence.
     batches = files.flat_map(read_file).apply(tf.data.experimental.dense_to_ragged_batch(1 << 40))
     return tf.data.experimental.get_single_element(batches).values
 
@@ -111,6 +111,6 @@ def _refuse(wrong: Any, words: Any) -> Any:
 
 
 def what_is_wrong(error: Exception) -> str | None:
-    """The words of `read_share` in a TensorFlow error; None where it is another one."""
+    """The message of `read_share` in a TensorFlow error; None if it is another error."""
     found = re.search(r"<<(.*?)>>", str(error), re.DOTALL)
     return found and found[1]

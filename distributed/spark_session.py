@@ -1,4 +1,4 @@
-"""Starts Spark for work that Java only schedules, and keeps Spark's log off the terminal."""
+"""Starts Spark, whose Java only schedules the work, and keeps Spark's log off the terminal."""
 
 import contextlib
 import os
@@ -23,9 +23,9 @@ SETTINGS = {
 
 
 def start(master: str, settings: Sequence[tuple[str, str]]) -> SparkContext:
-    """Connects to a master. Raises ValueError where there is none.
+    """Connects to a master. Raises ValueError if there is none.
 
-    Java's output is discarded, unless Spark's own configuration says where it goes.
+    Java's output is discarded, unless Spark's own configuration says where to log.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     ours = not {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()
@@ -38,7 +38,7 @@ def start(master: str, settings: Sequence[tuple[str, str]]) -> SparkContext:
 
 @contextlib.contextmanager
 def explaining(master: str) -> Iterator[None]:
-    """Raises ValueError for what Spark raises where there is no such master, or it has given up."""
+    """Turns Spark's errors into a ValueError: there is no such master, or it has given up."""
     try:
         yield
     except (Py4JError, PySparkException) as error:
@@ -58,6 +58,6 @@ def _without_standard_error() -> Iterator[None]:
 
 
 def words(error: Exception) -> str:
-    """Java's words in an error that holds the traces of both languages."""
+    """Java's message, from an error that contains the traces of both languages."""
     java = re.search(r"\w+(?:Exception|Error): [^\n]+", str(error))
     return java[0] if java else one_line(error)

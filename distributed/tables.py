@@ -1,4 +1,4 @@
-"""Reads and writes the rows of a file: the one reader and the one writer, alone and on a cluster."""
+"""Reads and writes a file's rows: the only reader and the only writer, on one machine and on a cluster."""
 
 import codecs
 import contextlib
@@ -17,10 +17,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-BATCH = 1 << 17  # rows of Parquet at once, fewer where they are wide
+BATCH = 1 << 17  # rows of Parquet at once; fewer if they are wide
 BATCH_BYTES = 1 << 26
 BLOCK = 8 << 20  # bytes of CSV at once
-BUFFER = 1 << 20  # bytes of a column read at once: without it a row group's whole column is
+BUFFER = 1 << 20  # bytes of a column to read at once, not a row group's whole column
 COMPRESSION = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
 PARTIAL = re.compile(r"\.[^/]*\.(?P<host>[^/]+)-(?P<process>\d+)-(?P<run>[0-9a-f]{8})[0-9a-f]{8}\.partial")
 
@@ -28,21 +28,21 @@ PARTIAL = re.compile(r"\.[^/]*\.(?P<host>[^/]+)-(?P<process>\d+)-(?P<run>[0-9a-f
 class Text(NamedTuple):
     """How CSV files are written."""
 
-    delimiter: str | None = None  # None: a tab in .tsv, else a comma
+    delimiter: str | None = None  # None: a tab in .tsv, otherwise a comma
     encoding: str = "utf-8"
 
 
 class Rows(NamedTuple):
-    """A file that is being read."""
+    """A file being read."""
 
     schema: pa.Schema
-    count: int | None  # None where only reading tells
+    count: int | None  # None if only reading tells
     batches: Iterator[pa.RecordBatch]
 
 
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """Names the file in what pyarrow or a codec says is wrong with it."""
+    """Adds the file's name to errors from pyarrow or a codec."""
     try:
         yield
     except (pa.ArrowException, UnicodeError, OSError) as error:
@@ -54,10 +54,10 @@ def named(path: str) -> Iterator[None]:
 
 
 def open_parquet(system: Any, path: str) -> pq.ParquetFile:
-    """Opens a Parquet file. Raises ValueError where it is none, OSError.
+    """Opens a Parquet file. Raises ValueError if it is not one, or OSError.
 
-    Pages that have checksums are verified. What is read beforehand (`pre_buffer`) would let memory grow. Spark's old
-    timestamps (INT96) are taken as microseconds, as Spark means them: in nanoseconds the year 9999 is out of range.
+    Page checksums are verified if there are any. Reading ahead (`pre_buffer`) would let memory grow. Spark's old
+    timestamps (INT96) are read as microseconds, as Spark means them: in nanoseconds the year 9999 is out of range.
     """
     with named(path):
         return pq.ParquetFile(
@@ -83,7 +83,7 @@ def read_parquet(system: Any, path: str, groups: range | None) -> Rows:
 
 
 def read_csv(system: Any, path: str, text: Text) -> Rows:
-    """The rows of a CSV file, whose columns are text: CSV has no types. A cell with nothing in it is null.
+    """The rows of a CSV file. Columns are text, because CSV has no types. An empty cell is null.
 
     Raises:
         ValueError: it is not CSV, or not in this encoding.
@@ -104,7 +104,7 @@ def read_csv(system: Any, path: str, text: Text) -> Rows:
         if any("\0" in name or "\ufffd" in name for name in names):
             raise UnicodeError
         schema = pa.schema([(name, pa.string()) for name in names])
-        if empty:  # pyarrow takes a header alone for no CSV, where its line has no end
+        if empty:  # pyarrow rejects a lone header line without a newline
             return Rows(schema, 0, iter(()))
         reader = pyarrow.csv.open_csv(
             system.open_input_stream(path, compression=compression),
@@ -123,7 +123,7 @@ def _named_all(path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Reco
 
 
 def ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches, of which a thread makes the next meanwhile."""
+    """Yields the same batches, while a thread prepares the next one."""
     with ThreadPoolExecutor(1) as thread:
         pending = thread.submit(next, batches, None)
         while (batch := pending.result()) is not None:
@@ -139,17 +139,17 @@ def write_parquet(
     progress: Callable[[pa.RecordBatch], Any],
     run: str,
 ) -> int:
-    """Writes a Parquet file under a temporary name of its own, which it loses when all is written.
+    """Writes a Parquet file under a unique temporary name, and renames it when all is written.
 
-    Floating-point columns go without a dictionary: their values are seldom the same, and looking takes longer than all
-    the rest.
+    Floating-point columns get no dictionary: their values rarely repeat, and looking for repeats takes longer than
+    all the rest.
 
     Args:
-        progress: is told of each batch.
-        run: what this run's temporary names have in common, 8 hexadecimal digits.
+        progress: called with each batch.
+        run: the 8 hexadecimal digits that this run's temporary names share.
 
     Returns:
-        How many rows it has.
+        The number of rows.
     """
     folder, name = os.path.split(path)
     temporary = f"{folder}/.{name[:40]}.{socket.gethostname()}-{os.getpid()}-{run}{uuid.uuid4().hex[:8]}.partial"
@@ -176,7 +176,7 @@ def write_parquet(
 
 
 def is_left_over(path: str, run: str) -> bool:
-    """Whether a temporary file is of this run, which has ended, or of a process of this machine that was killed."""
+    """Whether a temporary file was left by this run, which has ended, or by a killed process on this machine."""
     found = PARTIAL.fullmatch(os.path.basename(path))
     if not found or found["run"] == run:
         return found is not None

@@ -42,8 +42,8 @@ def build_graph(
 
     Returns:
         What to fetch for a step: the `step`'s number, counted from 1; the `loss` before it, `slope` and `intercept`
-        after it (float64 scalars). And what to fetch of the data: the number of `rows` on all workers, the `least` and
-        the `most` of their x.
+        after it (float64 scalars). And what to fetch about the data: the number of `rows` on all workers, the `least`
+        and the `most` of their x.
     """
     workers = len(cluster.tasks["worker"])
     with tf.device(tf.train.replica_device_setter(len(cluster.tasks["ps"]), worker_device="/job:chief/task:0")):
@@ -55,7 +55,7 @@ def build_graph(
     for i in range(workers):
         with tf.device(f"/job:worker/task:{i}/cpu:0"), tf.name_scope(f"worker_{i}"):
             share = read_share(data, columns, header, i, workers)
-            # Local variables: they are read from the files again where the worker was lost, and saved nowhere.
+            # Local variables: a worker that was lost reads them from the files again, and they are not saved.
             settings = {"validate_shape": False, "trainable": False, "collections": [tf.GraphKeys.LOCAL_VARIABLES]}
             x, y = tf.Variable(share[:, 0], **settings), tf.Variable(share[:, 1], **settings)
             losses.append(tf.reduce_sum((slope * x + intercept - y) ** 2))
@@ -64,7 +64,7 @@ def build_graph(
         loss = tf.add_n(losses)
         optimizer = tf.train.AdagradOptimizer(rate, initial_accumulator_value=0.1)
         train_op = optimizer.minimize(loss, step, colocate_gradients_with_ops=True)
-        # Without the dependency the variables are read at any time, and may lag a step behind.
+        # Without this dependency the variables could be read at any time, and lag a step behind.
         with tf.control_dependencies([train_op]):
             steps = {"step": step.read_value(), "slope": slope.read_value(), "intercept": intercept.read_value()}
         rows, least, most = zip(*shares, strict=True)
@@ -73,10 +73,10 @@ def build_graph(
 
 
 def open_recovery(folder: Path, flags: argparse.Namespace, recorder: Recorder) -> None:
-    """Goes on where a killed run ended, or else starts clean.
+    """Continues where a killed run ended, or starts clean.
 
     Raises:
-        ValueError: the folder holds what another run left.
+        ValueError: the folder holds another run's state.
     """
     run = {name: str(getattr(flags, name)) for name in ("data", "epochs", "learning_rate", "checkpoint_every")}
     description = folder / "run.json"
@@ -96,7 +96,7 @@ def open_recovery(folder: Path, flags: argparse.Namespace, recorder: Recorder) -
 
 
 def train(cluster: Cluster, target: str, flags: argparse.Namespace) -> None:
-    """The chief's work: trains to the last epoch, over the loss of any other task, and has it all recorded.
+    """Does the chief's work: trains to the last epoch, even if another task is lost, and records everything.
 
     Raises:
         ValueError: the data cannot be used, or the loss is no longer finite. No recovery state is left then.
@@ -121,16 +121,16 @@ def train(cluster: Cluster, target: str, flags: argparse.Namespace) -> None:
 
 
 def start_session(target: str, folder: Path, recorder: Recorder) -> Any:
-    """A session that goes back to the newest state in the recovery folder, and goes on, where a task was lost."""
+    """A session that recovers from a lost task: it goes back to the newest state in the recovery folder."""
 
     class Flush(tf.train.CheckpointSaverListener):
-        """Has the summaries written before a recovery state that is past them."""
+        """Writes the summaries before a recovery state that counts on them."""
 
         def before_save(self, session: Any, step: int) -> None:
             recorder.flush()
 
     with tf.device("/job:chief/task:0/cpu:0"):
-        # In one part, which the chief writes: each ps would write its own on its own disk.
+        # Not sharded, so the chief writes it all; otherwise each ps would write its part on its own disk.
         saver = tf.train.Saver(sharded=False, max_to_keep=2, save_relative_paths=True)
     saving = tf.train.CheckpointSaverHook(str(folder), save_steps=RECOVER_EVERY, saver=saver, listeners=[Flush()])
     return tf.train.MonitoredTrainingSession(
@@ -149,7 +149,7 @@ def start_session(target: str, folder: Path, recorder: Recorder) -> Any:
 def run_steps(
     session: Any, steps: dict[str, Any], extent: dict[str, Any], flags: argparse.Namespace, recorder: Recorder
 ) -> None:
-    """Runs steps to the last epoch. Raises ValueError where the points do not determine a line, or diverge."""
+    """Runs steps to the last epoch. Raises ValueError if the points do not determine a line, or the loss diverges."""
     points = session.run(extent)
     if points["rows"] < 2 or points["least"] == points["most"]:
         raise ValueError(f"too few points: {flags.data} has {points['rows']} rows (a line takes two different x)")
@@ -158,7 +158,7 @@ def run_steps(
     with tqdm(total=flags.epochs, initial=step, unit=" epochs", leave=False, disable=None) as bar:
         while step < flags.epochs:
             values = session.run(steps)
-            step = int(values["step"])  # goes back to the recovery state where a task was lost
+            step = int(values["step"])  # after a lost task, goes back to the recovery state
             bar.update(step - bar.n)
             recorder.record(step - 1, values["loss"], values["slope"], values["intercept"])
 
@@ -194,7 +194,7 @@ def main() -> None:
         train(cluster, server.target, flags)
         _held = say_done(cluster, server.target)
     sys.stdout.flush()
-    os._exit(0)  # a server cannot be ended otherwise
+    os._exit(0)  # there is no other way to end a server
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Opens headless Chromium, Debian's (`apt-get install chromium chromium-driver`), driven by selenium."""
+"""Opens headless Chromium from Debian (`apt-get install chromium chromium-driver`), driven by selenium."""
 
 import contextlib
 import tempfile
@@ -14,7 +14,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def open_browser(width: int, height: int) -> Iterator[webdriver.Chrome]:
-    """A browser with an empty profile and a window of so many pixels, for as long as it is used."""
+    """Yields a browser with an empty profile and a window of this size, and closes it after use."""
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):

@@ -12,7 +12,7 @@ TITLE = (
     "A producer trains and writes a checkpoint. The freezers make one frozen graph of it, or of a model of yours. "
     "The gate checks it. Consumers in Python, Go, Java and C, servers, scorers and converters use it."
 )
-# What a box is: a program, a file that programs meet through, or whatever a user brings. Each is x, y, width, height.
+# A box is a program, a file that programs exchange, or whatever a user brings. Each is x, y, width, height.
 BOXES = {
     "producer": ("program", 10, 60, 190, 62, "model_producer.py", "trains in Python"),
     "yours": ("file", 10, 212, 190, 96, "a model of yours", "checkpoint, GraphDef,", "SavedModel, Keras file"),
@@ -27,7 +27,7 @@ BOXES = {
     "score": ("program", 706, 240, 244, 62, "distributed/score.py", "files, all cores, Spark"),
     "export": ("program", 706, 318, 244, 62, "cookbook/", "LiteRT, ONNX, other ways"),
 }
-# Lines from box to box, through points.
+# Arrows between boxes, through points.
 ARROWS = (
     ((200, 91), (236, 91)),
     ((321, 122), (321, 150)),
@@ -59,7 +59,7 @@ STYLE = """
 
 
 def draw_box(kind: str, x: int, y: int, width: int, height: int, *lines: str) -> str:
-    """A box with its lines of text, the first of them its name."""
+    """A box with its lines of text; the first line is its name."""
     middle, top = x + width / 2, y + (height - 18 * len(lines)) / 2 + 14
     texts = [
         f'<text x="{middle}" y="{top + 18 * number}" class="{"detail" if number else "name"}">{escape(line)}</text>'

@@ -21,18 +21,18 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 DOCS = Path(__file__).parent
-WAIT = 60  # seconds for a page to show what is looked for
+WAIT = 60  # seconds for a page to show what is expected
 MARGIN = 12
 
 
 def take_scalars(url: str) -> None:
-    """Saves the cards of the three curves, side by side: what the rest of TensorBoard's page shows is not spoken of."""
+    """Saves the cards of the three curves side by side, without the rest of TensorBoard's page."""
     with open_browser(1280, 1340) as driver:
         driver.get(f"{url}#timeseries")
         for click in ("//button[normalize-space()='Scalars']", "//button[contains(@class, 'settings-button')]"):
             WebDriverWait(driver, WAIT).until(element_to_be_clickable(("xpath", click))).click()
         WebDriverWait(driver, WAIT).until(lambda _: len(driver.find_elements("tag name", "line-chart")) >= 3)
-        time.sleep(5)  # the curves are drawn by a worker that does not say when it has finished
+        time.sleep(5)  # a worker draws the curves and does not say when it has finished
         pictures = [card.screenshot_as_png for card in driver.find_elements("tag name", "card-view")]
     cards = [Image.open(io.BytesIO(picture)) for picture in pictures]
     picture = Image.new("RGB", (sum(card.width for card in cards), max(card.height for card in cards)), "white")
@@ -42,10 +42,10 @@ def take_scalars(url: str) -> None:
 
 
 def take_graph(url: str) -> None:
-    """Saves the drawing of the graph, without the panels around it."""
+    """Saves the drawing of the graph without the panels around it."""
     with open_browser(1280, 900) as driver:
         driver.get(f"{url}#graphs")
-        left, top = 320, 76  # the panel of settings, and the bar with its shadow
+        left, top = 320, 76  # the settings panel, and the bar with its shadow
         deadline = time.monotonic() + WAIT
         earlier = None
         while True:
@@ -62,7 +62,7 @@ def take_graph(url: str) -> None:
 
 
 def trim(picture: Image.Image) -> Image.Image:
-    """Without its white border, but for a margin."""
+    """Cuts off the white border, except for a margin."""
     difference = ImageChops.difference(picture, Image.new("RGB", picture.size, "white"))
     left, top, right, bottom = difference.point(lambda value: 255 if value > 16 else 0).getbbox()
     width, height = picture.size
@@ -71,7 +71,7 @@ def trim(picture: Image.Image) -> Image.Image:
 
 
 def take_model_server(url: str) -> None:
-    """Asks the regression on the model server's page, as wide as a phone, and saves what it shows."""
+    """Asks the regression on the model server's page, at a phone's width, and saves what the page shows."""
     with open_browser(500, 1800) as driver:
         driver.get(url)
         wait = WebDriverWait(driver, 10)

@@ -1,4 +1,4 @@
-"""Starts TensorBoard on a free port of this machine, for as long as somebody looks at it."""
+"""Starts TensorBoard on a free port of this machine, for as long as it is in use."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def start_tensorboard(folder: str) -> Iterator[str]:
-    """Serves the event files in a folder. Yields the address. Raises TimeoutError where it does not answer."""
+    """Serves the event files in a folder. Yields the address. Raises TimeoutError if the server does not answer."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What the Python programs share of their command line: errors in one line, exit statuses, Ctrl-C."""
+"""Command-line code that all Python programs share: one-line errors, exit statuses, Ctrl-C."""
 
 import argparse
 import os
@@ -13,19 +13,19 @@ from typing import Any, NoReturn
 from model_import_export import __version__
 
 LONGEST_ERROR = 1000  # characters
-# What a TensorFlow error quotes of the graph and of the Python source, before and behind the fault.
+# The parts of a TensorFlow error that quote the graph and the Python source, before and after the fault.
 QUOTES = re.compile(
     r"Graph execution error:(?:.*\nNode: '[^']*'\n|\s*)|\n\t? ?\[\[.*|\n\nOriginal stack trace.*", re.DOTALL
 )
 
-COLORS = re.compile(r"\x1b\[[\d;]*m")  # of Keras's errors
+COLORS = re.compile(r"\x1b\[[\d;]*m")  # in Keras's errors
 
-# What a program leaves behind when Ctrl-C ends it, as the line then says.
+# Each returns what the program leaves behind, for the line printed when Ctrl-C ends it.
 leaves: list[Callable[[], str]] = []
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Shows a flag's default, where it has one, in 80 columns."""
+    """Formats the help in 80 columns, and shows a flag's default if it has one."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=80)
@@ -36,7 +36,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _lay_out(docstring: str) -> tuple[str, str]:
-    """A docstring in 80 columns, and the commands in it, which the help shows at its end."""
+    """Returns a docstring wrapped to 80 columns, and its example commands, which the help shows at the end."""
     commands = re.findall(r"^    ((?:  )?\S.*)", docstring, re.MULTILINE)
     text = re.sub(r"^    (?:  )?\S.*\n", "", docstring, flags=re.MULTILINE)
     paragraphs = []
@@ -57,7 +57,7 @@ def _not_a_number(found: re.Match[str]) -> str:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` that takes `-x` for `--x`, `--x -1,2` for `--x=-1,2`, and errs in one line."""
+    """An `argparse.ArgumentParser` that takes `-x` as `--x` and `--x -1,2` as `--x=-1,2`, with errors on one line."""
 
     def __init__(self, docstring: str | None) -> None:
         text, examples = _lay_out(docstring or "")
@@ -70,7 +70,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().format_help()
 
     def parse_args(self, words: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
-        """Parses `words` (default: the command line). Exits with status 2 after one line on standard error."""
+        """Parses `words` (default: the command line). After an error, prints it on one line and exits with status 2."""
         joined: list[str] = []
         flags = self._option_string_actions
         for word in sys.argv[1:] if words is None else words:
@@ -93,7 +93,7 @@ class ArgumentParser(argparse.ArgumentParser):
         fail(f"{message} (--help lists the flags)", status=2)
 
     def parse_consumer(self) -> argparse.Namespace:
-        """Parses the flags of a consumer, not all of which go together."""
+        """Parses a consumer's flags and rejects combinations that conflict."""
         parsed = self.parse_args()
         for pair in (("--x", "--stdin"), ("--save", "--stdin")):
             found = [name for name in self.given if name in pair]
@@ -112,7 +112,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Prints the versions of a program and of TensorFlow, which is not imported for that."""
+    """Prints the versions of the program and of TensorFlow, without importing TensorFlow."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(nargs=0, default=argparse.SUPPRESS, **settings)
@@ -125,7 +125,7 @@ class Version(argparse.Action):
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The three of `names` that have the longest beginning and end in common with `name`; then those of its length."""
+    """The three of `names` that share the most characters with `name` at both ends; ties go to the closest length."""
 
     def distance(other: str) -> tuple[int, int]:
         ends = os.path.commonprefix([name[::-1], other[::-1]])
@@ -135,7 +135,7 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
 
 def name_and_value(text: str) -> tuple[str, str]:
-    """The type of a flag that takes `NAME=VALUES`."""
+    """The argparse type of a flag that takes `NAME=VALUES`."""
     name, separator, value = text.partition("=")
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"not NAME=VALUES: {text}")
@@ -143,14 +143,14 @@ def name_and_value(text: str) -> tuple[str, str]:
 
 
 def count(text: str) -> int:
-    """The type of a flag that counts from one."""
+    """The argparse type of a flag that takes a count, at least 1."""
     if not re.fullmatch(r"0*[1-9]\d{0,9}", text, re.ASCII) or not int(text) < 1 << 31:
         raise argparse.ArgumentTypeError(f"not a whole number from 1 to {(1 << 31) - 1}: {text}")
     return int(text)
 
 
 def one_line(error: object) -> str:
-    """The text of an error or warning, on one line that a terminal shows as it is."""
+    """The text of an error or warning on one line, with unprintable characters replaced by spaces."""
     if isinstance(error, ModuleNotFoundError):
         listed = os.path.join(os.path.dirname(sys.argv[0]), "requirements.txt")
         install = f"; or pip install -r {listed}" if os.path.exists(listed) else ""
@@ -168,7 +168,7 @@ def one_line(error: object) -> str:
 
 
 def program() -> str:
-    """The name of the program that runs."""
+    """The name of the running program."""
     return os.path.basename(sys.argv[0])
 
 
@@ -184,10 +184,10 @@ def fail(message: object, status: int = 1) -> NoReturn:
 
 
 def exit_on_interrupt() -> None:
-    """Makes Ctrl-C end the process at once, after one line, also while TensorFlow calculates or is being imported.
+    """Makes Ctrl-C print one line and end the process at once, even while TensorFlow runs or is being imported.
 
-    A handler in Python runs only between two of Python's instructions, so not during a long `session.run`. The wake-up
-    descriptor is written to as the signal comes, and a thread can wait for that.
+    A Python signal handler runs only between two bytecode instructions, so not during a long `session.run`. The wake-up
+    file descriptor is written as soon as the signal arrives, and a thread waits for that.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         reader, writer = os.pipe()
@@ -198,14 +198,14 @@ def exit_on_interrupt() -> None:
 
 
 def interrupted() -> NoReturn:
-    """Says that Ctrl-C ended the program, and what it leaves behind."""
+    """Prints that the program was interrupted and what it leaves behind, then exits with status 130."""
     left = [say() for say in leaves]
     os.write(2, f"{program()}: interrupted{f' ({left[0]})' if left else ''}\n".encode())
     os._exit(130)
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """What is raised while the program's own imports run, in one line."""
+    """Reports Ctrl-C or a missing package on one line, even while the program's own imports run."""
     if issubclass(kind, KeyboardInterrupt):
         interrupted()
     if isinstance(error, ModuleNotFoundError):
@@ -218,9 +218,9 @@ sys.excepthook = _explain
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 130 on Ctrl-C."""
+    """Runs a program and exits: 0 on success or if its reader went away, 1 after an error, 130 on Ctrl-C."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:  # closed by the caller (`<&-`): else the next file opened takes its number
+        if getattr(sys, name) is None:  # closed by the caller (`<&-`): the next file opened would take its number
             while os.open(os.devnull, os.O_RDWR) < descriptor:
                 pass
             setattr(sys, name, open(descriptor, "rw"[descriptor > 0], closefd=False))  # noqa: SIM115
@@ -232,5 +232,5 @@ def run(main: Callable[[], None]) -> NoReturn:
         pass
     except Exception as error:
         warn(error)
-        os._exit(1)  # what stands in standard output's buffer has been refused already
-    os._exit(0)  # Python's own end would take TensorFlow apart first, for a fifth of a second
+        os._exit(1)  # what is left in standard output's buffer could not be written
+    os._exit(0)  # Python's normal exit would spend a fifth of a second tearing down TensorFlow

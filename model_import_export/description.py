@@ -1,4 +1,4 @@
-"""What a model is and has, as lines to print."""
+"""Describes a model in lines to print: its kind, version, signatures, inputs and outputs."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,14 +14,14 @@ NO_RESULTS = ("Save", "Restore", "NoOp", "Const", "Placeholder", "MergeV2", "IsV
 
 
 def describe(path: str, shapes: bool = True, graph: Any = None) -> list[str]:
-    """The lines for a model.
+    """The lines that describe a model.
 
     Args:
         shapes: whether TensorFlow imports a graph to infer the types and shapes of its tensors.
-        graph: the graph at `path`, where it has been imported already.
+        graph: the graph at `path`, if it has already been imported.
 
     Raises:
-        ModelError: it does not parse.
+        ModelError: the model does not parse.
         OSError: a file cannot be read.
     """
     kind = model_file.kind_of(path)
@@ -82,7 +82,7 @@ def _graph(
 
 
 def of_graph(graph: Any) -> list[str]:
-    """The lines for the inputs and outputs of a graph that was imported."""
+    """The lines for the inputs and outputs of an imported graph."""
     ends = tensors.ends_of(graph)
     defaults = [op.outputs[0].name for op in graph.get_operations() if op.type == "PlaceholderWithDefault"]
     lines = [f"input  {_of_tensor(graph, name)}" for name in ends.inputs.values()]
@@ -131,12 +131,12 @@ def _of_checkpoint(graph: Any, meta_graph: Any) -> list[str]:
 
 
 def ends(nodes: Iterable[Any]) -> Iterator[str]:
-    """The lines of a graph that TensorFlow does not import: names alone."""
+    """The lines for a graph that is not imported: only names."""
     used = {operation_name(name) for node in nodes for name in node.input if not name.startswith("^")}
     for node in nodes:
         if node.op in ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault"):
             yield f"input  {node.name}"
     for node in nodes:
         if node.name not in used and node.op not in ("Placeholder", "PlaceholderV2", "Const", "NoOp"):
-            count = output_count(node) if definition_of(node) else 1  # of an operation that no TensorFlow has
+            count = output_count(node) if definition_of(node) else 1  # 1 if TensorFlow does not know it
             yield from (f"output {node.name}{f':{i}' if i else ''}" for i in range(min(count, 100)))

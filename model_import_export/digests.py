@@ -1,7 +1,7 @@
-"""Files written whole or not at all, and the list of the models that were checked: the SHA-256 of each of their files.
+"""Writes files whole or not at all, and keeps the list of checked models: the SHA-256 of each of their files.
 
-The list is read by `sha256sum -c` and by every consumer. A consumer asks only whether a file's digest is in it: a
-damaged file, a stranger's file and an unchecked file are refused alike.
+`sha256sum -c` and every consumer read the list. A consumer asks only whether a file's digest is in it, so damaged,
+foreign and unchecked files are refused alike.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from model_import_export import ModelError
 
 CHECKED = "frozen_graphs/SHA256SUMS"
 LINE = re.compile(rb"\\?([0-9a-f]{64}) [ *](.+)")
-# As sha256sum writes names that would break its lines; a backslash in front of the line tells of it.
+# How sha256sum escapes names that would break its lines; it marks such a line with a leading backslash.
 ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 
 
 def write_whole(path: Path, data: str | bytes) -> None:
-    """Writes a file under a temporary name in its folder, which is made where it is missing, and renames it.
+    """Writes a file under a temporary name in its folder, creating the folder if needed, then renames it.
 
     Raises:
-        OSError: it names `path` or its folder; the old file is as it was.
+        OSError: names `path` or its folder; the old file is unchanged.
         ValueError: something other than a regular file is there.
     """
     check_replaceable(path)
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # which stays a link
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # keeps the link
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")
     try:
@@ -45,7 +45,7 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raises ValueError where a path is something that a rename would destroy: a folder, a device, a FIFO."""
+    """Raises ValueError if `path` is something that a rename would destroy: a folder, a device, a FIFO."""
     if path.exists() and not path.is_file():
         raise ValueError(f"not a regular file: {path} (it would be replaced; name another)")
 
@@ -57,10 +57,10 @@ def digest(path: str) -> str:
 
 
 def files_of(path: str) -> list[str]:
-    """A model's files: of a frozen graph itself, of a SavedModel all in its folder, sorted.
+    """A model's files: a frozen graph's own path, or all files in a SavedModel's folder, sorted.
 
     Raises:
-        ValueError: one is no regular file (a link, a FIFO, a device).
+        ValueError: a file is not regular (a link, a FIFO, a device), or a frozen graph is empty.
     """
     if not os.path.isdir(path):
         if os.stat(_regular(path, os.stat(path))).st_size == 0:
@@ -82,7 +82,7 @@ def _regular(path: str, status: os.stat_result) -> str:
 
 
 def listed(checked: str) -> set[str]:
-    """The digests in a list; none where it is not there. Raises OSError, or ValueError where it is no regular file."""
+    """The digests in a list; none if it does not exist. Raises OSError, or ValueError if it is not a regular file."""
     if not os.path.exists(checked):
         return set()
     return {match[1].decode() for line in _lines(checked) if (match := LINE.fullmatch(line))}
@@ -95,21 +95,21 @@ def _lines(checked: str) -> list[bytes]:
 
 
 def require_checked(path: str, checked: str) -> None:
-    """Raises ValueError where a digest of a model's files is not in the list, OSError where one cannot be read."""
+    """Raises ValueError if the digest of a model's file is not in the list, OSError if a file cannot be read."""
     known = listed(checked)
     if not all(digest(file) in known for file in files_of(path)):
         raise ModelError(f"not checked: {path} (python model_check.py {path} checks it; --trust takes it as it is)")
 
 
 def add(checked: str, digests: Iterable[tuple[str, str]]) -> None:
-    """Writes files' digests into a list, in place of their old ones; the entries of other files stay.
+    """Adds files' digests to a list, replacing their old ones; the entries of other files are kept.
 
     Args:
-        checked: the list. Its folder is made where it is missing; the names in it are relative to that.
-        digests: paths, and what `digest` said of them.
+        checked: the list. Its folder is created if missing; names in the list are relative to that folder.
+        digests: paths, and their digests as returned by `digest`.
 
     Raises:
-        OSError, ValueError: it cannot be written, and is as it was.
+        OSError, ValueError: the list cannot be written and is unchanged.
     """
     path = Path(checked)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def add(checked: str, digests: Iterable[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: str) -> Iterator[None]:
-    """Waits until no other process writes the list of a folder."""
+    """Waits until no other process is writing the list in a folder, and locks it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

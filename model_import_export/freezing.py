@@ -1,8 +1,8 @@
-"""Any TensorFlow model as one small graph: what its outputs need, functions written out, variables as constants.
+"""Freezes any TensorFlow model into one small graph: what its outputs need, functions inlined, variables as constants.
 
-It works on the steps of `graph_rules.write_out`. What a model does in training alone is left out: the branches of a
-condition that is known, placeholders with defaults, whatever changes variables. All of it happens in the process of a
-`trial`, where the model is also calculated as it was, and compared.
+It works on the steps of `graph_rules.write_out`. It drops what serves only training: branches that a known condition
+never takes, placeholders with defaults, and whatever changes variables. All of this runs in the process of a `trial`,
+which also runs the original model and compares the results.
 """
 
 import itertools
@@ -37,31 +37,31 @@ OF_TRAINING = re.compile(r"train|phase|learning", re.IGNORECASE)  # is_training,
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-/]")
 PLAIN = {"RefSwitch": "Switch", "RefMerge": "Merge"}
 TABLE_LIMIT = 4_096  # entries
-MAX_GRAPH = 2 << 30  # bytes of a protocol buffer
+MAX_GRAPH = 2 << 30  # bytes: the limit of a protocol buffer
 TOLERANCE = 1e-5  # relative
 
 Source = tuple[int, int]
 
 
 class Wish(NamedTuple):
-    """What is asked for."""
+    """What the user asks for."""
 
     names: tensors.Names
-    inputs: Sequence[str] = ()  # all others that the outputs need become constants
-    feed: Sequence[tuple[str, str]] = ()  # the values of those
+    inputs: Sequence[str] = ()  # any other input that the outputs need becomes a constant
+    feed: Sequence[tuple[str, str]] = ()  # the values of those constants
     allow: frozenset[str] = frozenset()
     trust: bool = False
 
 
 class Original(NamedTuple):
-    """A model as it was read."""
+    """A model as read."""
 
     graph_def: Any
-    inputs: dict[str, str]  # from the names of the frozen graph to tensors
+    inputs: dict[str, str]  # from names in the frozen graph to tensors
     outputs: dict[str, str]
     meta_graph: Any = None
-    expected: Any = None  # of a Keras file, what it calculates: a function of arrays by input
-    keys: Mapping[str, str] = {}  # of a signature's inputs, to tensors
+    expected: Any = None  # for a Keras file: a function from arrays by input to its results
+    keys: Mapping[str, str] = {}  # from the keys of a signature's inputs to tensors
 
 
 def freeze(path: str, wish: Wish) -> tuple[bytes, list[str]]:
@@ -71,10 +71,10 @@ def freeze(path: str, wish: Wish) -> tuple[bytes, list[str]]:
         path: a frozen graph or other GraphDef, a SavedModel's folder, a checkpoint's prefix, or a Keras file.
 
     Returns:
-        The GraphDef, and lines that say what was done.
+        The serialized GraphDef, and lines that say what was done.
 
     Raises:
-        ModelError: it is refused, or cannot be frozen.
+        ModelError: the model is refused, or cannot be frozen.
         OSError: a file cannot be read.
     """
     original = _read(path, wish)
@@ -107,7 +107,7 @@ def freeze(path: str, wish: Wish) -> tuple[bytes, list[str]]:
 
 
 def _read(path: str, wish: Wish) -> Original:
-    """Parses a model, and finds what is asked of it."""
+    """Parses a model and finds the inputs and outputs that are asked for."""
     if path.endswith(model_file.KERAS_FILES):
         return _read_keras(path)
     kind = model_file.kind_of(path)
@@ -130,7 +130,7 @@ def _read(path: str, wish: Wish) -> Original:
         names = wish.names.outputs
     if not names:
         ends = ends_to_ask_for(graph_def, meta_graph.saver_def if meta_graph else None)
-        if len(ends) != 1 or any("Apply" in node.op for node in graph_def.node):  # of what is trained, that is the loss
+        if len(ends) != 1 or any("Apply" in node.op for node in graph_def.node):  # if it is trained, that is the loss
             shown = ", ".join(ends[:20]) or "none"
             raise ModelError(f"not one output: {path} ends in {shown}{', ...' if ends[20:] else ''} (give --output)")
         names = ends
@@ -139,7 +139,7 @@ def _read(path: str, wish: Wish) -> Original:
 
 
 def _clean(graph_def: Any) -> Any:
-    """Clears the devices of the machine that made it, and fields and attributes that nothing declares."""
+    """Clears the devices of the machine that wrote the graph, and fields and attributes that nothing declares."""
     graph_def.DiscardUnknownFields()
     for function in graph_def.library.function:
         function.attr.clear()
@@ -153,10 +153,10 @@ def _clean(graph_def: Any) -> Any:
 
 
 def _named(original: Original) -> Original:
-    """The same with names that nodes can have, each once, and with tensors that are there.
+    """Makes the names of inputs and outputs valid and unique, and checks that their tensors exist.
 
     Raises:
-        ModelError: one is not in the graph; it names the nearest.
+        ModelError: a tensor is not in the graph; the error lists the nearest names.
     """
     nodes = [node.name for node in original.graph_def.node]
     present, taken = set(nodes), set()
@@ -176,13 +176,13 @@ def _named(original: Original) -> Original:
 
 
 def unused(name: str, taken: Collection[str]) -> str:
-    """A name, with a number behind it where it is taken."""
+    """The name, with a number appended if it is taken."""
     numbered = (f"{name}_{i}" for i in itertools.count(1))
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def as_keras_takes(model: Any, values: Sequence[Any]) -> Any:
-    """Values in the order of `model.inputs`, as the Keras model itself takes them: alone, in a list or in a dict."""
+    """Arranges values (in the order of `model.inputs`) as the Keras model takes them: alone, in a list or in a dict."""
     import keras
 
     by_name = {x.name: value for x, value in zip(model.inputs, values, strict=True)}
@@ -191,8 +191,8 @@ def as_keras_takes(model: Any, values: Sequence[Any]) -> Any:
 
 
 def _read_keras(path: str) -> Original:
-    """Loads a Keras file and freezes it in inference form, by TensorFlow's own means."""
-    os.environ["KERAS_HOME"] = "/nonexistent"  # its settings are no file of the model
+    """Loads a Keras file and freezes it for inference with TensorFlow's own converter."""
+    os.environ["KERAS_HOME"] = "/nonexistent"  # Keras's settings file is not part of the model
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
     import tensorflow
@@ -236,9 +236,9 @@ def _read_keras(path: str) -> Original:
 
 
 def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Original, dict[str, np.ndarray]]:
-    """Which tensors stay inputs, and the values of those that become constants.
+    """Decides which tensors stay inputs, and the values of those that become constants.
 
-    Conditions that are named for training are false, unless they are given or kept.
+    Conditions whose names suggest training are false, unless they are fed or kept as inputs.
     """
     reached = {
         f"{step.label}:0": step.proto
@@ -278,7 +278,7 @@ def _choose_inputs(original: Original, wish: Wish, written: Written) -> tuple[Or
 
 
 def _conditions(written: Written) -> set[str]:
-    """The placeholders without a default that conditions come from."""
+    """The placeholders without a default that decide conditions."""
     found = set()
     for step in written.steps:
         if step.proto and step.proto.op in ("Switch", "RefSwitch", *BRANCHES):
@@ -296,7 +296,7 @@ class Plan:
     """Which steps are kept, and where each input really comes from once conditions are known."""
 
     def __init__(self, written: Written, constants: Mapping[str, np.ndarray]) -> None:
-        """Decides. `constants` are the values of tensors that are known."""
+        """Makes the plan. `constants` holds the values of known tensors."""
         self.steps, self.constants = written.steps, constants
         self.passed: dict[Source, Source | None] = {}  # None: never calculated
         for number, step in enumerate(self.steps):
@@ -306,7 +306,7 @@ class Plan:
         self.kept = self._reach(source for source in self.outputs.values() if source)
 
     def at(self, source: Source) -> Source | None:
-        """Where a source really comes from. None where it is never calculated."""
+        """Where a source really comes from; None if it is never calculated."""
         seen: Source | None = source
         while seen is not None and seen in self.passed:
             seen = self.passed[seen]
@@ -331,7 +331,7 @@ class Plan:
             self.passed.update(((number, i), source) for i, source in enumerate(inputs))
 
     def value(self, source: Source | None) -> bool | None:
-        """The value of a condition, where it is known."""
+        """The value of a condition; None if it is not known."""
         source = source and self.at(source)
         if source is None:
             return None
@@ -350,7 +350,7 @@ class Plan:
         return None
 
     def needs(self, number: int) -> list[Source]:
-        """What the calculation of a step needs in the frozen graph."""
+        """The sources that a step needs in the frozen graph."""
         step = self.steps[number]
         if step.proto is None or step.proto.op in (*VARIABLE_NODES, "VarIsInitializedOp", "IsVariableInitialized"):
             return []
@@ -371,7 +371,7 @@ class Plan:
 
 
 def _load(session: Any, path: str, original: Original, bodies: Any, wish: Wish) -> None:
-    """Loads the model as it was, after the rules on what loading runs."""
+    """Loads the original model, after checking what loading runs."""
     if original.meta_graph is None:
         trial.stage("imported")
         tf.import_graph_def(original.graph_def, name="")
@@ -398,7 +398,7 @@ class Builder:
     """Writes the nodes of the frozen graph."""
 
     def __init__(self, plan: Plan, original: Original, session: Any) -> None:
-        """Gives the steps that are kept their names: those of inputs and outputs are the names that were asked for."""
+        """Names the steps that are kept; inputs and outputs get the names that were asked for."""
         self.plan, self.original, self.session = plan, original, session
         self.graph_def = tf.GraphDef()
         self.graph_def.versions.producer = original.graph_def.versions.producer
@@ -435,7 +435,7 @@ class Builder:
         return values
 
     def build(self) -> Any:
-        """Returns the GraphDef. Raises ModelError where a node cannot be frozen."""
+        """Returns the GraphDef. Raises ModelError if a node cannot be frozen."""
         for number in self.plan.kept:
             step = self.plan.steps[number]
             if step.proto is None or step.tensor:
@@ -448,7 +448,7 @@ class Builder:
                 raise ModelError(f"not frozen: {tensor} is never calculated")
             if self.names.get(source[0]) != name:
                 self._add("Identity", name, [self._name(source)], T=self._dtype(tensor))
-        last = list(self.original.outputs)  # which is the order in which they are listed
+        last = list(self.original.outputs)  # the order in which they are listed
         nodes = sorted(self.graph_def.node, key=lambda node: last.index(node.name) if node.name in last else -1)
         return tf.GraphDef(node=nodes, versions=self.graph_def.versions)
 
@@ -524,7 +524,7 @@ class Builder:
         return self._dtype(step.tensor)
 
     def _table(self, number: int, step: Step) -> None:
-        """A lookup as a comparison with all keys of the table."""
+        """Writes a table lookup as a comparison with all of the table's keys."""
         name = self.names[number]
         table = next(iter(follow(self.plan.steps, step.inputs[0])))[0]
         with self.session.graph.as_default():
@@ -558,12 +558,12 @@ class Builder:
 
 
 def _is_loop(proto: Any) -> bool:
-    """Whether a node belongs to a loop, or calls a function that cannot be written out."""
+    """Whether a node belongs to a loop, or calls a function that cannot be inlined."""
     return proto.op in ("Enter", "RefEnter") or (proto.op not in (*BRANCHES, *CALLS) and bool(called(proto, {})))
 
 
 def _convert(session: Any, original: Original) -> Any:
-    """A graph with loops, which hang on control edges and functions: TensorFlow's own freezing keeps these."""
+    """Freezes a graph with loops. They need control edges and functions, which TensorFlow's own freezing keeps."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 
     names = [operation_name(tensor) for tensor in original.outputs.values()]
@@ -611,13 +611,13 @@ SPECIAL: dict[str, Callable[[Builder, int, Step], None]] = {
 def _prove(
     graph_def: Any, original: Original, constants: Mapping[str, np.ndarray], session: Any, allow: frozenset[str]
 ) -> str:
-    """Calculates the frozen graph and the model as it was on the same small input. Returns what came of it.
+    """Runs the frozen graph and the original model on the same small input. Returns a line that says how they compare.
 
     Raises:
-        ModelError: they differ.
+        ModelError: the results differ.
     """
     bodies = read_bodies(graph_def)
-    graph_check.check_kinds(bodies, allow, advise=False)  # before sizes, which a loop does not tell
+    graph_check.check_kinds(bodies, allow, advise=False)  # before the sizes, which a loop hides
     inputs = graph_check.placeholders_of(bodies[""], graph_def.versions.producer)
     feed = find_feeds(
         Sizes(graph_def.versions.producer, allow - CALCULATION), write_out(bodies, original.outputs), inputs
@@ -627,7 +627,7 @@ def _prove(
     for name, shape in feed.shapes.items():
         kind = rows.numpy_type(inputs[name].dtype)
         is_float = kind.kind in "fV"
-        # A float by itself is often a probability to keep: with one, nothing is dropped.
+        # A scalar float is often a keep probability: with 1, nothing is dropped.
         drawn = random.uniform(size=shape).astype(kind) if is_float and shape else np.full(shape, int(is_float), kind)
         arrays[operation_name(name)] = np.full(shape, b"", object) if inputs[name].dtype == "string" else drawn
     names = list(original.outputs)

@@ -1,10 +1,10 @@
-"""The gate: judges a model before TensorFlow has it in a process that matters.
+"""The gate: judges a model before TensorFlow loads it in a process that matters.
 
-A graph is a program: one that holds `WriteFile` writes files, one of 660 bytes can ask for terabytes or loop for ever,
-and some end the process, which no `except` catches. `judge` first looks at the model with rules: `graph_rules` at every
-node and at what can be asked for, `sizes` at how large that gets, `variables_file` at the values of variables, this
-module at what loading a SavedModel or checkpoint runs. What the rules accept is loaded and calculated, on one row and
-on a full batch. All of that happens in a process under limits (`trial`).
+A graph is a program: one with `WriteFile` writes files, one of 660 bytes can ask for terabytes or loop forever, and
+some crash the process, which no `except` catches. `judge` first applies rules: `graph_rules` to every node and to what
+can be fetched, `sizes` to how large that gets, `variables_file` to the values of variables, and this module to what
+loading a SavedModel or checkpoint runs. A model that the rules accept is then loaded and run, on one row and on a full
+batch. All of this happens in a process under limits (`trial`).
 """
 
 import contextlib
@@ -34,30 +34,30 @@ from model_import_export.sizes import Feed, Sizes, find_feeds, most_rows, variab
 
 import numpy as np
 
-SECONDS = 8  # of processor time, for TensorFlow to import a graph that is only listed
+SECONDS = 8  # of processor time to import a graph that is only listed
 INIT, TRAIN = "__saved_model_init_op", "__saved_model_train_op"
 NO_NAMES = tensors.Names()
 
 
 class Verdict(NamedTuple):
-    """A model that was accepted: what to print of it, and by signature the feeds that were tried."""
+    """An accepted model: the lines to print, and the feeds that were tried, by signature."""
 
     lines: list[str]
     feeds: Mapping[str, list[Feed]]
 
 
 def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (), serve: int = 0) -> Verdict:
-    """Judges a frozen graph, a SavedModel with all its signatures, or what is asked of a checkpoint.
+    """Judges a frozen graph, a SavedModel with all its signatures, or the requested outputs of a checkpoint.
 
     Args:
         path: a file, a folder, or a checkpoint's prefix.
-        names: of a checkpoint, the input and the outputs that are asked for.
-        allow: operations to accept besides.
-        serve: of a SavedModel: a server takes so many rows at most. All inputs of a signature are always fed there,
-            so that what leads to them is not run; the last feed of the verdict has as many of the rows as fit.
+        names: for a checkpoint, the requested input and outputs.
+        allow: additional operations to accept.
+        serve: for a SavedModel, the most rows that a server takes. A server always feeds all inputs of a signature, so
+            nothing upstream of them runs. The verdict's last feed has as many of these rows as fit.
 
     Raises:
-        ModelError: it is refused; one line says all that is.
+        ModelError: the model is refused; one line says why.
         OSError: a file cannot be read.
     """
     kind = model_file.kind_of(path)
@@ -66,10 +66,10 @@ def judge(path: str, names: tensors.Names = NO_NAMES, allow: Collection[str] = (
 
 
 def read_checkpoint(path: str, names: tensors.Names, trust: bool) -> model_file.Model:
-    """Finds the newest complete checkpoint of a folder or prefix, judges it unless it is trusted, and reads it.
+    """Finds the newest complete checkpoint in a folder or at a prefix, judges it unless it is trusted, and reads it.
 
     Raises:
-        ModelError: there is none, or it is refused.
+        ModelError: there is no complete checkpoint, or it is refused.
         OSError: a file cannot be read.
     """
     prefix = model_file.newest_complete(path)
@@ -80,13 +80,13 @@ def read_checkpoint(path: str, names: tensors.Names, trust: bool) -> model_file.
 
 
 def admit(path: str, checked: str, allow: Collection[str] = ()) -> list[str]:
-    """Judges a frozen graph or SavedModel, and writes the digests of its files into the list of checked models.
+    """Judges a frozen graph or SavedModel, and adds the digests of its files to the list of checked models.
 
     Returns:
-        What to print.
+        The lines to print.
 
     Raises:
-        ModelError: it is refused, or is changed meanwhile.
+        ModelError: the model is refused, or changes while it is judged.
         OSError: a file cannot be read or written.
     """
     kind = model_file.require_graph(path)
@@ -101,10 +101,10 @@ def admit(path: str, checked: str, allow: Collection[str] = ()) -> list[str]:
 
 
 def describe(path: str) -> list[str]:
-    """What a model is and has, without judging it. Raises ModelError where it does not parse, OSError."""
+    """Describes a model without judging it. Raises ModelError if it does not parse, OSError if it cannot be read."""
     try:
         return trial.run(path, description.describe, path, seconds=SECONDS)
-    except ModelError:  # what TensorFlow does not import still has names
+    except ModelError:  # a graph that TensorFlow cannot import still has names
         return trial.run(path, description.describe, path, False)
 
 
@@ -122,13 +122,13 @@ def _judge_graph(path: str, _: tensors.Names, allow: frozenset[str], serve: int)
 
 
 def check_graph(graph_def: Any, allow: frozenset[str] = frozenset()) -> tuple[list[Feed], dict[str, Placeholder]]:
-    """The rules on a frozen graph, all of it.
+    """Applies the rules to all of a frozen graph.
 
     Returns:
-        The feeds to try, and its inputs.
+        The feeds to try, and the graph's inputs.
 
     Raises:
-        ModelError: it is refused.
+        ModelError: the graph is refused.
     """
     bodies, producer = read_bodies(graph_def), graph_def.versions.producer
     written = write_out(bodies, bodies[""].nodes)
@@ -138,7 +138,7 @@ def check_graph(graph_def: Any, allow: frozenset[str] = frozenset()) -> tuple[li
 
 
 def check_kinds(bodies: Mapping[str, Body], allow: frozenset[str], advise: bool = True) -> None:
-    """The rule on a frozen graph's operations, those of its functions too. Raises ModelError: it names all others."""
+    """Checks the operations of a frozen graph and its functions. Raises ModelError that names all forbidden ones."""
     everywhere = (
         Step(node.proto, f"{node.name}{body.where}", []) for body in bodies.values() for node in body.nodes.values()
     )
@@ -146,9 +146,9 @@ def check_kinds(bodies: Mapping[str, Body], allow: frozenset[str], advise: bool 
 
 
 def _require_known(message: Any, path: str) -> None:
-    """A model has no fields that its types do not declare: TensorFlow's parser may see more in them than Python's."""
+    """Raises ModelError if a model has undeclared fields: TensorFlow's parser may see more in them than Python's."""
     for meta_graph in getattr(message, "meta_graphs", ()):
-        meta_graph.ClearField("object_graph_def")  # of Python objects, which no session loads
+        meta_graph.ClearField("object_graph_def")  # describes Python objects, which no session loads
     size = message.ByteSize()
     message.DiscardUnknownFields()
     if message.ByteSize() < size:
@@ -186,7 +186,7 @@ def _judge_saved_model(path: str, _: tensors.Names, allow: frozenset[str], serve
                 tf.saved_model.loader.load(session, tags, path, clear_devices=True)
             for outputs, found, inputs in parts.values():
                 _calculate(session, outputs, found, inputs)
-        for key, (_, found, _) in parts.items():  # of the same name under several tags: the less
+        for key, (_, found, _) in parts.items():  # if several tags have this signature: the fewer rows
             feeds[key] = min(feeds.get(key, found), found, key=most_rows)
     return Verdict(description.describe(path), feeds)
 
@@ -229,7 +229,7 @@ def _check_part(
     producer: int,
     serve: int = 0,
 ) -> tuple[list[str], list[Feed], dict[str, Placeholder]]:
-    """Checks what leads to some outputs when some inputs are fed."""
+    """Checks everything that leads to `outputs` when `inputs` are fed."""
     inputs = dict(inputs)
     with_default = [name for name in inputs if not serve and _op(bodies[""], name) == "PlaceholderWithDefault"]
     written = write_out(bodies, outputs, inputs.keys() - with_default)
@@ -257,7 +257,7 @@ def placeholders_of(graph: Body, producer: int) -> dict[str, Placeholder]:
 
 
 def placeholder_of_node(proto: Any, producer: int) -> Placeholder:
-    """What can be fed to a placeholder. An old graph says `[]` where it means any shape."""
+    """What can be fed to a placeholder. In an old graph, `[]` means any shape."""
     dims = None
     if "shape" in proto.attr and not proto.attr["shape"].shape.unknown_rank:
         dims = tuple(dim.size for dim in proto.attr["shape"].shape.dim)
@@ -278,10 +278,10 @@ def check_start(
     folder: str,
     allow: frozenset[str],
 ) -> Sizes:
-    """Checks what loading runs: it restores the model's own variables alone, and reads its own assets.
+    """Checks what loading runs: it may restore only the model's own variables, and read only its own assets.
 
     Returns:
-        The sizes of the model, which know the shapes of the restored variables.
+        The model's sizes, including the shapes of the restored variables.
     """
     allowed = CALCULATION | VARIABLES | START | allow
     saver, sizes = meta_graph.saver_def, Sizes(meta_graph.graph_def.versions.producer, allow - CALCULATION)
@@ -302,9 +302,9 @@ def check_start(
 
 
 def table_initializers(meta_graph: Any) -> list[str]:
-    """The names of the operations that fill a checkpoint's tables, where they read nothing but constants."""
+    """The names of the operations that fill a checkpoint's tables, without those that read more than constants."""
     names, found = model_file.collection(meta_graph, "table_initializer"), []
-    if not names:  # as in most: its graph need not be read again
+    if not names:  # as in most checkpoints: no need to read the graph again
         return found
     bodies, producer = read_bodies(meta_graph.graph_def), meta_graph.graph_def.versions.producer
     for name in names:
@@ -317,7 +317,7 @@ def table_initializers(meta_graph: Any) -> list[str]:
 
 
 def start_operations(meta_graph: Any) -> list[str]:
-    """The names of the operations that the loader of a SavedModel runs once."""
+    """The names of the operations that a SavedModel's loader runs once."""
     roots = model_file.collection(meta_graph, "saved_model_main_op")
     roots += model_file.collection(meta_graph, "legacy_init_op")
     if INIT in meta_graph.signature_def:
@@ -326,7 +326,7 @@ def start_operations(meta_graph: Any) -> list[str]:
 
 
 def find_assets(meta_graph: Any, folder: str) -> dict[str, str]:
-    """The paths of the assets, by the tensors that the loader feeds. Raises ModelError where one is not the model's."""
+    """The paths of the assets, by the tensors that the loader feeds. Raises ModelError if a path is not the model's."""
     files = list(meta_graph.asset_file_def)
     if "saved_model_assets" in meta_graph.collection_def:  # where TensorFlow 1.x's builder writes them
         for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
@@ -345,7 +345,7 @@ def find_assets(meta_graph: Any, folder: str) -> dict[str, str]:
 def _check_restoring(
     steps: Sequence[Step], filename: str, sizes: Sizes, entries: Mapping[str, variables_file.Entry]
 ) -> None:
-    """What restores does so from the file that the loader names, and a variable's shape is that of its value there."""
+    """Checks that only the file that the loader names is restored, and that variables have the shapes of its values."""
     for step in steps:
         op = step.proto.op if step.proto else ""
         if op in ("RestoreV2", "Restore", "RestoreSlice"):
@@ -370,7 +370,7 @@ def _check_restoring(
 def _restored(
     steps: Sequence[Step], step: Step, entries: Mapping[str, variables_file.Entry]
 ) -> list[variables_file.Entry]:
-    """What a RestoreV2 gives. Raises ModelError where only running would tell."""
+    """The entries that a RestoreV2 reads. Raises ModelError if they are known only at run time."""
     texts = []
     for source in step.inputs[1:3]:
         constant = next((each for each, _ in follow(steps, source) if each.proto and each.proto.op == "Const"), None)
@@ -395,7 +395,7 @@ def _restored(
 
 
 def _part_shape(text: str, name: str) -> tuple[int, ...]:
-    """The shape of a part of a variable: of `10 4 0,5:-`, rows 0 to 4 of `[10, 4]`, it is `[5, 4]`."""
+    """The shape of part of a variable: `10 4 0,5:-`, which is rows 0 to 4 of `[10, 4]`, has the shape `[5, 4]`."""
     *full, parts = text.split(" ")
     found = [re.fullmatch(r"-|\d{1,18},(\d{1,18})", part) for part in parts.split(":")]
     if not all(found) or len(found) != len(full) or not all(size.isdecimal() for size in full):
@@ -404,7 +404,7 @@ def _part_shape(text: str, name: str) -> tuple[int, ...]:
 
 
 def _check_reading(steps: Sequence[Step], assets: Mapping[str, str], sizes: Sizes) -> None:
-    """A table is read from an asset, which the loader feeds, or from a variable that holds its name."""
+    """Checks that each table is read from an asset, which the loader feeds, or from a variable that holds its name."""
     names: dict[str, set[str]] = {}
     for step in steps:
         if step.proto and step.proto.op == "AssignVariableOp":
@@ -427,7 +427,7 @@ def _check_reading(steps: Sequence[Step], assets: Mapping[str, str], sizes: Size
 
 
 def _calculate(session: Any, outputs: Iterable[str], feeds: Sequence[Feed], inputs: Mapping[str, Placeholder]) -> None:
-    """Calculates outputs on each feed. An error that TensorFlow reports does no harm, unless it is about memory."""
+    """Runs the outputs on each feed. Errors that TensorFlow reports are harmless, unless they are about memory."""
     for feed in feeds:
         if not feed.is_tried:
             continue

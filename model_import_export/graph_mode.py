@@ -2,9 +2,9 @@
 
     from model_import_export.graph_mode import tf
 
-is what `import tensorflow.compat.v1 as tf` and `tf.disable_v2_behavior()` are, with two differences: TensorFlow is
-imported when a name of it is first used (it takes two seconds, which `--help` and a mistyped flag need not wait for),
-and its log lines stay off the terminal unless `TF_CPP_MIN_LOG_LEVEL` is set.
+is like `import tensorflow.compat.v1 as tf` and `tf.disable_v2_behavior()`, with two differences. TensorFlow is imported
+only when one of its names is first used: that takes two seconds, which `--help` and a mistyped flag need not wait for.
+And its log lines stay off the terminal unless `TF_CPP_MIN_LOG_LEVEL` is set.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-# What TensorFlow 2.21 writes to standard error while its libraries load, before it has read any setting.
+# What TensorFlow 2.21 writes to standard error while its libraries load, before it reads any setting.
 LOG_NOISE = re.compile(
     rb"[IW]\d{4} [\d:.]+ |WARNING: All log messages before absl|To enable the following instructions:"
-    rb"|INFO: |fully_quantize: "  # of LiteRT
+    rb"|INFO: |fully_quantize: "  # from LiteRT
 )
 
 
 @contextlib.contextmanager
 def without_log_noise() -> Iterator[None]:
-    """Filters descriptor 2 through a child process, so that a crash in between still shows its last words."""
+    """Filters file descriptor 2 through a child process, so that the last words of a crash still appear."""
     sys.stderr.flush()
     terminal = os.dup(2)
     reader, writer = os.pipe()
@@ -53,9 +53,9 @@ def without_log_noise() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_log() -> Iterator[None]:
-    """Keeps TensorFlow's log lines off the terminal while its libraries load, unless the user set their level.
+    """Keeps TensorFlow's log lines off the terminal while its libraries load, unless the user has set the log level.
 
-    They read the level while they load; errors still come as exceptions.
+    The libraries read the level while they load. Errors are still raised as exceptions.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
@@ -69,14 +69,14 @@ def quiet_log() -> Iterator[None]:
 
 
 def import_tensorflow() -> Any:
-    """Imports `tensorflow.compat.v1` with its log kept quiet, and its behaviour of version 2 as it is: for Keras.
+    """Imports `tensorflow.compat.v1` quietly, with version 2 behaviour left on, for Keras.
 
-    It takes two seconds from memory and a minute from a slow disk: after five seconds a terminal is told.
+    It takes two seconds from memory and a minute from a slow disk. After five seconds, a terminal shows a message.
     """
     quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     with contextlib.ExitStack() as waiting:
         is_terminal = os.isatty(2)
-        waiting.enter_context(quiet_log())  # which forks: before there is a thread
+        waiting.enter_context(quiet_log())  # this forks, so before any thread starts
         if is_terminal:
             timer = threading.Timer(5, lambda: os.write(2, b"loading TensorFlow ...\n"))
             timer.start()
@@ -84,7 +84,7 @@ def import_tensorflow() -> Any:
             waiting.callback(timer.cancel)
         import tensorflow.compat.v1 as tensorflow
     if quiet:
-        from absl import logging  # Keras's
+        from absl import logging  # Keras's log
 
         tensorflow.logging.set_verbosity(tensorflow.logging.FATAL)
         logging.set_verbosity(logging.FATAL)
@@ -105,21 +105,21 @@ tf = _TensorFlow("tensorflow.compat.v1")
 
 
 def load() -> None:
-    """Imports TensorFlow now, with its log kept quiet: for what imports it as it is, such as gRPC stubs."""
+    """Imports TensorFlow now, quietly, before a module that imports it by itself, such as a gRPC stub."""
     tf.GraphDef  # noqa: B018
 
 
 def session_config() -> Any:
     """The `tf.ConfigProto` of every session here.
 
-    All operations run in the caller's thread: a small graph is faster so, and the same numbers give the same bits, for
-    the threads of TensorFlow's pool flush subnormal numbers to zero. A GPU that a graph names need not be here.
+    All operations run in the caller's thread. That is faster for a small graph, and makes results reproducible: threads
+    of TensorFlow's own pool flush subnormal numbers to zero. A graph may name a GPU that is not here.
     """
     return tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1, allow_soft_placement=True)
 
 
 def new_saved_model() -> Any:
-    """An empty SavedModel protocol buffer, a type that `tensorflow.compat.v1` does not have among its names."""
+    """An empty SavedModel protocol buffer, a type that `tensorflow.compat.v1` does not export."""
     load()
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -127,10 +127,10 @@ def new_saved_model() -> Any:
 
 
 def make_callable(session: Any, feeds: list[str], fetches: list[str]) -> Any:
-    """A function of arrays for the tensors `feeds` that returns the list of those for the tensors `fetches`.
+    """Returns a function from arrays for the tensors `feeds` to the list of arrays for the tensors `fetches`.
 
-    `Session.make_callable` with feeds is `Session.run` over again, which looks names up in every call; this one, which
-    Keras was built on and TensorFlow keeps for it, has them looked up once and takes a sixth of the time.
+    With feeds, `Session.make_callable` is just `Session.run`, which looks names up in every call. This private method,
+    which TensorFlow keeps for Keras, looks them up once and takes a sixth of the time.
     """
     from tensorflow.core.protobuf import config_pb2
 

@@ -1,7 +1,7 @@
-"""The rules of the gate that look at a graph alone: constants, attributes, edges, functions, operations.
+"""The gate's rules that look only at the graph: constants, attributes, edges, functions, operations.
 
-They need nothing of TensorFlow but its protocol buffers and its list of operations: importing a graph can be enough to
-end the process.
+They use only TensorFlow's protocol buffers and its list of operations, because importing a graph can be enough to
+crash the process.
 """
 
 import functools
@@ -19,14 +19,14 @@ MAX_NODES = 20_000
 MAX_INPUTS = 1_000  # of one node
 MAX_EDGES = 100_000
 MAX_CHAIN = 1_000
-MAX_CALLS = 50  # of functions within functions
+MAX_CALLS = 50  # levels of functions that call functions
 MAX_WINDOW = 1_024  # a stride, dilation, padding or side of a window
-MAX_SPLAT = 1 << 20  # elements of a constant that the file does not hold one by one
+MAX_SPLAT = 1 << 20  # elements of a constant that the file does not list one by one
 MAX_ELEMENTS = 16 << 20  # elements of one operation's output
-MAX_RANK = 254  # with more dimensions TensorFlow ends the process
-MAX_TEXT = 64 << 10  # bytes of an attribute that is a string
-INDEX = re.compile("[0-9]{1,9}")  # of an operation's output
-BACK = ("NextIteration", "RefNextIteration")  # of a loop
+MAX_RANK = 254  # TensorFlow crashes with more dimensions
+MAX_TEXT = 64 << 10  # bytes of a string attribute
+INDEX = re.compile("[0-9]{1,9}")  # the number of an operation's output
+BACK = ("NextIteration", "RefNextIteration")  # the back edges of a loop
 
 
 class Node(NamedTuple):
@@ -34,12 +34,12 @@ class Node(NamedTuple):
 
     name: str
     proto: Any  # NodeDef
-    inputs: list[tuple[str, int]]  # the node or argument, and which of its outputs
+    inputs: list[tuple[str, int]]  # the node or argument, and the number of its output
     controls: list[str]
 
 
 class Body(NamedTuple):
-    """A graph or a function's body, its nodes in an order in which inputs come first."""
+    """A graph or a function's body, with its nodes in topological order."""
 
     where: str  # for errors: empty, or ` of function f`
     nodes: dict[str, Node]
@@ -48,42 +48,42 @@ class Body(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A node as it is calculated: functions are written out. A source is the number of a step, and of its output.
+    """A node to run, with functions inlined. A source is the number of a step and of its output.
 
-    The inputs of a branch (`If`) are the outputs of its two functions and the condition; the way back of a loop is an
-    input that comes from a later step.
+    The inputs of a branch (`If`) are the outputs of its two functions, then the condition. The back edge of a loop is
+    an input from a later step.
     """
 
     proto: Any
     label: str
     inputs: list[tuple[int, int]]
-    tensor: str = ""  # of a tensor that is fed, its name; it has no proto
+    tensor: str = ""  # the name of a fed tensor, which has no proto
 
 
 def operation_name(tensor: str) -> str:
-    """The operation's name in the name of a tensor (`x:0`), of an operation (`x`) or of a control input (`^x`)."""
+    """The operation's name in a tensor's name (`x:0`), an operation's name (`x`) or a control input (`^x`)."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
 def tensor_name(name: str) -> str:
-    """The tensor that a name means: `x` is `x:0`."""
+    """The full name of a tensor: `x` becomes `x:0`."""
     return "{}:{}".format(*split(name))
 
 
 def split(tensor: str) -> tuple[str, int]:
-    """The operation's name and the output's number in the name of a tensor or operation."""
+    """Splits the name of a tensor or operation into the operation's name and the output's number."""
     name, _, index = tensor.partition(":")
     return name, int(index) if INDEX.fullmatch(index) else 0
 
 
 def read_bodies(graph_def: Any) -> dict[str, Body]:
-    """Checks what has to hold of every node, whether it is ever calculated or not.
+    """Checks the rules that every node must meet, whether or not it is ever run.
 
     Returns:
-        The graph under the empty name, and its functions by their names.
+        The graph under the empty name, and its functions under their names.
 
     Raises:
-        ModelError: it names the node or attribute at fault.
+        ModelError: names the node or attribute at fault.
     """
     functions = {function.signature.name: function for function in graph_def.library.function}
     count = len(graph_def.node) + sum(len(function.node_def) for function in functions.values())
@@ -138,7 +138,7 @@ def _is_borne(name: str, value: Any) -> bool:
 
 
 def count_up(found: Iterable[tuple[str, str]]) -> str:
-    """Pairs of a kind and a node as a list: each kind, how often, and in which node first."""
+    """Summarizes pairs of a kind and a node: each kind, how often it occurs, and its first node."""
     kinds: dict[str, list[str]] = {}
     for kind, node in found:
         kinds.setdefault(kind, []).append(node)
@@ -176,7 +176,7 @@ def _read_body(
 def _source(
     name: str, nodes: Mapping[str, Any], arguments: Sequence[str], functions: Mapping[str, Any]
 ) -> tuple[str, int] | None:
-    """What an input's name means. In a graph it is `node:output`, in a function `node:list:output` or an argument."""
+    """Resolves an input's name: `node:output` in a graph, `node:list:output` or an argument in a function."""
     parts = name.split(":")
     if parts[0] in arguments and len(parts) == 1:
         return parts[0], 0
@@ -195,7 +195,7 @@ def _source(
 
 
 def definition_of(proto: Any, functions: Mapping[str, Any] = {}) -> Any:
-    """A node's OpDef, or the signature of the function that it calls by its name; None where there is neither."""
+    """A node's OpDef, or the signature of the function that its `op` names; None if there is neither."""
     from tensorflow.python.framework import op_def_registry
 
     return functions.get(proto.op) or op_def_registry.get(proto.op)
@@ -216,7 +216,7 @@ def output_count(proto: Any) -> int:
 
 
 def output_dtype(proto: Any, index: int) -> str:
-    """The name of the type of a node's output."""
+    """The dtype name of a node's output; empty if it has no such output."""
     types: list[int] = []
     for argument in definition_of(proto).output_arg:
         if argument.type_list_attr:
@@ -227,7 +227,7 @@ def output_dtype(proto: Any, index: int) -> str:
 
 
 def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
-    """A node's inputs are as many as its operation takes, its attributes those that it declares, of a sane size."""
+    """Checks that a node has the inputs and attributes that its operation declares, and that their sizes are sane."""
     name = f"{proto.name}{where}"
     if not proto.op:
         raise ModelError(f"refused graph: node {name} has no operation")
@@ -256,7 +256,7 @@ def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
         if kind == "tensor" and not (proto.op == "Const" and key == "value"):
             check_tensor(value.tensor, f"{key} of node {name}")
     if proto.op == "Const":
-        if proto.attr["value"].tensor.dtype != proto.attr["dtype"].type:  # aborts the process
+        if proto.attr["value"].tensor.dtype != proto.attr["dtype"].type:  # would abort the process
             raise ModelError(
                 f"refused graph: Const {name} holds {dtype_name(proto.attr['value'].tensor.dtype)}, "
                 f"its dtype is {dtype_name(proto.attr['dtype'].type)}"
@@ -281,7 +281,7 @@ def _check_node(proto: Any, functions: Mapping[str, Any], where: str) -> None:
 
 @functools.cache
 def dtype_name(number: int) -> str:
-    """TensorFlow's name of a DataType's number."""
+    """TensorFlow's name for a DataType number."""
     try:
         return tf.as_dtype(number).name
     except TypeError:
@@ -289,7 +289,7 @@ def dtype_name(number: int) -> str:
 
 
 def check_tensor(tensor: Any, name: str) -> None:
-    """A TensorProto holds what it declares. Raises ModelError."""
+    """Checks that a TensorProto holds what it declares. Raises ModelError."""
     dims, dtype = tensor.tensor_shape.dim, dtype_name(tensor.dtype)
     if dtype not in ELEMENTS:
         raise ModelError(f"refused graph: {name} is of type {dtype}")
@@ -303,15 +303,14 @@ def check_tensor(tensor: Any, name: str) -> None:
     elements, content = getattr(tensor, ELEMENTS[dtype]), tensor.tensor_content
     if content and (dtype == "string" or len(content) != declared * tf.as_dtype(dtype).size):
         raise ModelError(f"refused graph: {name} holds {len(content)} bytes for {declared} elements")
-    # Where a file holds fewer elements than the shape asks for, TensorFlow repeats the last.
+    # If a file holds fewer elements than the shape needs, TensorFlow repeats the last one.
     most = MAX_SPLAT if dtype != "string" else len(elements)
     if not content and (len(elements) > declared or len(elements) < declared > most):
         raise ModelError(f"refused graph: {name} holds {len(elements)} of {declared} elements")
 
 
 def _in_order(nodes: dict[str, Node], where: str) -> dict[str, Node]:
-    """The nodes in a topological order. Raises ModelError for a cycle, and for a chain: TensorFlow walks some paths by
-    recursion."""
+    """Sorts the nodes topologically. Raises ModelError for a cycle or a long chain: TensorFlow recurses along some."""
     users: dict[str, list[str]] = {name: [] for name in nodes}
     waiting = dict.fromkeys(nodes, 0)
     length = dict.fromkeys(nodes, 1)
@@ -321,7 +320,7 @@ def _in_order(nodes: dict[str, Node], where: str) -> dict[str, Node]:
                 users[source].append(node.name)
                 waiting[node.name] += 1
     ready = [name for name, inputs in waiting.items() if not inputs]
-    for name in ready:  # grows as nodes come free
+    for name in ready:  # grows as nodes become ready
         if length[name] > MAX_CHAIN:
             raise ModelError(f"refused graph: a chain of more than {MAX_CHAIN} nodes leads to node {name}{where}")
         for user in users[name]:
@@ -336,7 +335,7 @@ def _in_order(nodes: dict[str, Node], where: str) -> dict[str, Node]:
 
 
 def called(proto: Any, bodies: Mapping[str, Body]) -> list[str]:
-    """The functions that a node names: by its operation, or in its attributes."""
+    """The functions that a node names, as its operation or in its attributes."""
     names = [proto.op] if proto.op in bodies else []
     for value in proto.attr.values():
         names += [value.func.name] if value.HasField("func") else [each.name for each in value.list.func]
@@ -344,7 +343,7 @@ def called(proto: Any, bodies: Mapping[str, Body]) -> list[str]:
 
 
 def _check_calls(bodies: Mapping[str, Body]) -> None:
-    """No function calls itself, by whatever way."""
+    """Raises ModelError if a function calls itself, directly or indirectly, or if calls nest too deeply."""
     depth: dict[str, int] = {}
     calls = {name: {f for node in body.nodes.values() for f in called(node.proto, bodies)} & bodies.keys()
              for name, body in bodies.items()}  # fmt: skip
@@ -360,20 +359,20 @@ def _check_calls(bodies: Mapping[str, Body]) -> None:
 
 
 class Written(NamedTuple):
-    """A graph written out: its steps, inputs first, and where among them the tensors are that were asked for."""
+    """A graph with functions inlined: its steps, inputs first, and the sources of the tensors that were asked for."""
 
     steps: list[Step]
     sources: dict[str, tuple[int, int]]
 
 
 def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection[str] = ()) -> Written:
-    """Writes out the steps that lead to these operations or tensors, with the functions that they call.
+    """Lists the steps that lead to the wanted operations or tensors, with the functions that they call inlined.
 
     Args:
-        fed: tensors that are fed, so that what leads to them is not calculated.
+        fed: tensors that are fed, so nothing upstream of them is run.
 
     Raises:
-        ModelError: they are too many, or one is not in the graph.
+        ModelError: there are too many steps, or a name is not in the graph.
     """
     steps: list[Step] = []
     labels: dict[str, Any] = {}
@@ -390,15 +389,15 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
         return len(steps) - 1
 
     def emit(body: Body, outputs: dict[str, Any], results: Iterable[tuple[str, int]], path: str) -> list[Any]:
-        """Adds the steps of a body, of which `outputs` has the arguments. Returns the sources of the results."""
-        if next(calls) > MAX_NODES:  # of functions that hold nothing but calls
+        """Adds the steps of a body, whose arguments are in `outputs`. Returns the sources of the results."""
+        if next(calls) > MAX_NODES:  # functions may hold nothing but calls
             raise ModelError(f"refused graph: with its functions written out it has more than {MAX_NODES} calls")
-        back: list[tuple[int, int, str, int]] = []  # of loops: a step, which of its inputs, and where that comes from
+        back: list[tuple[int, int, str, int]] = []  # of loops: a step, the input's number, and its source
 
         def source(name: str, index: int) -> tuple[int, int] | None:
             if body is graph and (name, index) in cut:
                 return outputs[f"{name}:{index}"][0]
-            found = outputs.get(name)  # none where the way back of a loop comes in
+            found = outputs.get(name)  # None for the back edge of a loop
             if isinstance(found, list) and index >= len(found):
                 raise ModelError(f"refused graph: {name}{body.where} has no output {index}")
             return (found, index) if isinstance(found, int) else found and found[index]
@@ -442,7 +441,7 @@ def write_out(bodies: Mapping[str, Body], wanted: Iterable[str], fed: Collection
 
 
 def _upstream(graph: Body, roots: Iterable[str], cut: Collection[tuple[str, int]]) -> set[str]:
-    """The nodes that these operations or tensors depend on, themselves included, up to what is fed."""
+    """The nodes that these operations or tensors depend on, themselves included, up to tensors that are fed."""
     found: set[str] = set()
     todo = [split(root) for root in roots]
     while todo:
@@ -459,10 +458,10 @@ def _upstream(graph: Body, roots: Iterable[str], cut: Collection[tuple[str, int]
 def check_operations(
     steps: Iterable[Step], allowed: Collection[str], bodies: Mapping[str, Body], advise: bool = True
 ) -> None:
-    """Every step is of an operation that is allowed, and so is what they call that is not written out.
+    """Checks that every step's operation is allowed, and those of the functions that it calls without being inlined.
 
     Raises:
-        ModelError: it names all that are not at once.
+        ModelError: names all operations that are not allowed.
     """
     protos = [(step.proto, f"node {step.label}") for step in steps if step.proto]
     todo = [name for proto, _ in protos if proto.op not in (*CALLS, *BRANCHES) for name in called(proto, bodies)]
@@ -484,7 +483,7 @@ def check_operations(
 
 
 def follow(steps: Sequence[Step], source: tuple[int, int]) -> Iterator[tuple[Step, int]]:
-    """The step and its output that a source is, behind what only passes it on; of a branch each."""
+    """Yields the step and output that a source stands for, past steps that only pass it on; both sides of a branch."""
     todo, seen = [source], set()
     while todo:
         number, index = todo.pop()

@@ -1,8 +1,8 @@
-"""Finds and reads a model's files: a frozen graph, a SavedModel, or the newest complete checkpoint of a folder.
+"""Finds and reads a model's files: a frozen graph, a SavedModel, or the newest complete checkpoint in a folder.
 
-A checkpoint is complete when its `.meta`, its `.index` and all its `.data` files are there; one of version 1 is a
-single file beside its `.meta`. `Saver.save` writes the state file (`checkpoint`) before the `.meta`: a process killed
-in between leaves one that points at an incomplete one.
+A checkpoint is complete when its `.meta`, its `.index` and all its `.data` files exist; one of version 1 is a single
+file next to its `.meta`. `Saver.save` writes the state file (`checkpoint`) before the `.meta`, so a process killed in
+between leaves a state file that points to an incomplete checkpoint.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from model_import_export.graph_mode import new_saved_model, tf
 from model_import_export.tensors import Names
 
 FROZEN_GRAPH, SAVED_MODEL, CHECKPOINT = "frozen graph", "SavedModel", "checkpoint"
-# The names under which a folder can hold a SavedModel, in the order in which the loader looks for them.
+# The file names of a SavedModel, in the order in which the loader looks for them.
 SAVED_MODEL_FILES = ("saved_model.cpb", "saved_model.pb", "saved_model.pbtxt")
 KERAS_FILES = (".keras", ".h5", ".hdf5")
 FILE_OF_CHECKPOINT = re.compile(r"(.+)\.(?:meta|index|data-\d{5}-of-\d{5})")
@@ -29,16 +29,16 @@ SHARD = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})")
 
 
 class Model(NamedTuple):
-    """A model that TensorFlow may have."""
+    """A model that TensorFlow may load."""
 
     kind: str
     path: str  # the frozen graph, the SavedModel's folder or the checkpoint's prefix
     names: Names = Names()
-    meta_graph: Any = None  # of a checkpoint
+    meta_graph: Any = None  # for a checkpoint
 
 
 def files_of(path: str) -> list[str]:
-    """A model's files: all in a SavedModel's folder, a file itself, or those of a checkpoint's prefix."""
+    """A model's files: all files in a SavedModel's folder, the file itself, or those with a checkpoint's prefix."""
     if os.path.isdir(path):
         return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
     folder, name = os.path.split(path)
@@ -51,7 +51,7 @@ def files_of(path: str) -> list[str]:
 
 
 def read_file(path: str) -> bytes:
-    """Reads a model's file. Raises ModelError where it is no regular file, empty or too large, OSError."""
+    """Reads a model's file. Raises ModelError if it is empty, too large or not a regular file; or OSError."""
     data = read_regular(path, MAX_BYTES)
     if not data:
         raise ModelError(f"not a usable model file: {path} is empty")
@@ -59,7 +59,7 @@ def read_file(path: str) -> bytes:
 
 
 def read_regular(path: str, limit: int = 1 << 20) -> bytes:
-    """Reads a regular file of at most `limit` bytes: a FIFO would wait for ever. Raises ModelError or OSError."""
+    """Reads a regular file of at most `limit` bytes; a FIFO would block forever. Raises ModelError or OSError."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"not a usable model file: {path} is not a regular file")
@@ -73,11 +73,11 @@ def parse(message: Any, data: bytes, path: str, text: bool | None = None) -> Any
     """Parses `data` into a protocol buffer: a GraphDef, MetaGraphDef or SavedModel.
 
     Args:
-        text: its form. By default it is binary where it parses as that, as it is for consumers that know no other: a
-            file can be made that is one graph as binary and another as text.
+        text: whether `data` is in text form. By default it is binary if it parses as binary, as consumers that read
+            only binary take it: a file can be crafted to be one graph as binary and another as text.
 
     Raises:
-        ModelError: it is not one.
+        ModelError: `data` is not such a protocol buffer.
     """
     from google.protobuf import message as protobuf
     from google.protobuf import text_format
@@ -99,10 +99,10 @@ def parse(message: Any, data: bytes, path: str, text: bool | None = None) -> Any
 
 
 def kind_of(path: str) -> str:
-    """Tells what kind of model is at a path.
+    """The kind of the model at a path.
 
     Raises:
-        ModelError: there is none, or one that must be frozen first.
+        ModelError: there is no model, or it must be frozen first.
     """
     if any(os.path.exists(os.path.join(path, name)) for name in SAVED_MODEL_FILES):
         return SAVED_MODEL
@@ -120,10 +120,10 @@ def kind_of(path: str) -> str:
 
 
 def require_graph(path: str) -> str:
-    """The kind of a model that programs other than `model_consumer.py` take too.
+    """The kind of a model that must be a frozen graph or a SavedModel: only `model_consumer.py` takes checkpoints.
 
     Raises:
-        ModelError: there is none, or it is a checkpoint.
+        ModelError: there is no model, or it is a checkpoint.
     """
     kind = kind_of(path)
     if kind == CHECKPOINT:
@@ -137,7 +137,7 @@ def require_graph(path: str) -> str:
 
 
 def read_frozen_graph(path: str) -> Any:
-    """Reads a GraphDef, the devices of the machine that made it cleared. Raises ModelError or OSError."""
+    """Reads a GraphDef, and clears the devices of the machine that wrote it. Raises ModelError or OSError."""
     graph_def = parse(tf.GraphDef(), read_file(path), path)
     for node in graph_def.node:
         node.device = ""
@@ -145,7 +145,7 @@ def read_frozen_graph(path: str) -> Any:
 
 
 def read_saved_model(folder: str) -> Any:
-    """Reads the SavedModel protocol buffer of a folder. Raises ModelError or OSError."""
+    """Reads the SavedModel protocol buffer in a folder. Raises ModelError or OSError."""
     path = next((p for name in SAVED_MODEL_FILES if os.path.exists(p := os.path.join(folder, name))), None)
     if path is None:
         raise ModelError(f"not a SavedModel: {folder} (it holds no saved_model.pb and no saved_model.pbtxt)")
@@ -155,7 +155,7 @@ def read_saved_model(folder: str) -> Any:
 
 
 def find_meta_graph(saved_model: Any, tags: Iterable[str]) -> Any:
-    """The MetaGraphDef that the loader would load for just these tags. Raises ModelError; it lists those there are."""
+    """The MetaGraphDef that the loader loads for exactly these tags. Raises ModelError that lists the existing tags."""
     wanted = frozenset(tags)
     for meta_graph in saved_model.meta_graphs:
         if frozenset(meta_graph.meta_info_def.tags) == wanted:
@@ -165,7 +165,7 @@ def find_meta_graph(saved_model: Any, tags: Iterable[str]) -> Any:
 
 
 def read_meta_graph(prefix: str) -> Any:
-    """Reads the `.meta` of a checkpoint, or the graph beside it. Raises ModelError or OSError."""
+    """Reads a checkpoint's `.meta`, or the graph next to it. Raises ModelError or OSError."""
     if not os.path.exists(f"{prefix}.meta") and (text := graph_beside(prefix)):
         return with_saver(parse(tf.GraphDef(), read_file(text), text))
     meta_graph = parse(tf.MetaGraphDef(), read_file(f"{prefix}.meta"), f"{prefix}.meta")
@@ -174,7 +174,7 @@ def read_meta_graph(prefix: str) -> Any:
 
 
 def with_saver(graph_def: Any) -> Any:
-    """A MetaGraphDef of a graph, with operations that restore its variables by their names."""
+    """Wraps a graph in a MetaGraphDef, with operations that restore its variables by name."""
     meta_graph = tf.MetaGraphDef(graph_def=graph_def)
     nodes = meta_graph.graph_def.node
     variables = [node for node in nodes if node.op in ("Variable", "VariableV2")]
@@ -210,20 +210,20 @@ def with_saver(graph_def: Any) -> Any:
 
 
 def complete_names(names: Names, meta_graph: Any) -> Names:
-    """Adds what is not said of input and output: the first tensor of the collections `inputs` and `y_calc`."""
+    """Fills in a missing input or output: the first tensor of the collections `inputs` and `y_calc`."""
     inputs, outputs = (collection(meta_graph, name)[:1] for name in ("inputs", "y_calc"))
     return names._replace(input=names.input or "".join(inputs) or None, outputs=names.outputs or outputs)
 
 
 def collection(meta_graph: Any, name: str) -> list[str]:
-    """The names of the tensors and operations in a collection of a MetaGraphDef; none where it is not there."""
-    # Asking a protocol buffer's map for a key would add it.
+    """The names of the tensors and operations in a collection of a MetaGraphDef; none if it does not exist."""
+    # Looking up a missing key in a protocol buffer's map would add it.
     return list(meta_graph.collection_def[name].node_list.value) if name in meta_graph.collection_def else []
 
 
 @contextlib.contextmanager
 def explaining(path: str, tag: str = "") -> Iterator[None]:
-    """Raises ModelError for what TensorFlow raises while it loads a model: one line that names it."""
+    """Turns TensorFlow's errors while it loads a model into a ModelError: one line that names the model."""
     try:
         yield
     except ModelError:
@@ -237,13 +237,13 @@ def explaining(path: str, tag: str = "") -> Iterator[None]:
 def newest_complete(path: str) -> str:
     """The prefix of the newest complete checkpoint, such as `saved_model/linear_regression.ckpt-1900`.
 
-    A newer one that is not complete is passed over with a line on standard error.
+    A newer checkpoint that is incomplete is skipped, with a line on standard error.
 
     Args:
         path: a folder with a state file, or a prefix.
 
     Raises:
-        ModelError: there is none, or `path` is a single file of one.
+        ModelError: there is no complete checkpoint, or `path` is a single file of one.
         OSError: the state file cannot be read.
     """
     if not os.path.isdir(path):
@@ -290,7 +290,7 @@ def is_object_based(prefix: str) -> bool:
 
 
 def _nameable(prefix: str) -> str:
-    """The prefix. Raises ModelError where TensorFlow, which takes it for a pattern, would not find it."""
+    """Returns the prefix. Raises ModelError if TensorFlow, which reads it as a pattern, would not find it."""
     if odd := [character for character in prefix if character in "*?[\\"]:
         raise ModelError(f"not a path that TensorFlow restores from: {prefix} has {odd[0]} in it (rename it)")
     return prefix
@@ -309,15 +309,15 @@ def _listed(folder: str) -> Iterator[str]:
         return
     names = parse_state(read_regular(state), state)
     for name in dict.fromkeys(names[:1] + names[:0:-1]):
-        # TensorFlow's default is absolute paths, and the folder may have been moved since: its own files come first.
+        # TensorFlow writes absolute paths by default, and the folder may have moved since, so its own files come first.
         here, there = os.path.join(folder, os.path.basename(name)), os.path.join(folder, name)
         yield there if missing_file(here) and not missing_file(there) else here
 
 
 def parse_state(data: bytes, path: str) -> list[str]:
-    """The paths in a state file, the newest first and then as they are listed. Raises ModelError.
+    """The paths in a state file: the newest first, then all as listed. Raises ModelError.
 
-    It is a CheckpointState in text form; its type is described here, for TensorFlow's takes seconds to import.
+    The file is a CheckpointState in text form. Its type is declared here because TensorFlow's takes seconds to import.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
@@ -346,7 +346,7 @@ def parse_state(data: bytes, path: str) -> list[str]:
 
 
 def missing_file(prefix: str) -> str | None:
-    """The ending of a file that a checkpoint lacks (`.index`, `.meta`, a shard); None where it is complete."""
+    """The ending of a file that a checkpoint lacks (`.index`, `.meta`, a shard); None if it is complete."""
     folder, name = os.path.split(prefix)
     if os.path.isfile(prefix) and not os.path.exists(f"{prefix}.index"):  # version 1
         return None if os.path.isfile(f"{prefix}.meta") else ".meta"
@@ -364,7 +364,7 @@ def missing_file(prefix: str) -> str | None:
 
 
 def graph_beside(prefix: str) -> str | None:
-    """The GraphDef in text form beside a checkpoint without a `.meta`: of its name, `graph.pbtxt`, or the only one."""
+    """The text GraphDef next to a checkpoint without a `.meta`: of the same name, `graph.pbtxt`, or the only one."""
     folder = os.path.dirname(prefix) or "."
     texts = [name for name in os.listdir(folder) if name.endswith((".pbtxt", ".pb.txt"))]
     for name in (f"{os.path.basename(prefix)}.pbtxt", "graph.pbtxt", *(texts if len(texts) == 1 else [])):

@@ -1,6 +1,6 @@
 """The operations that the gate knows: pure calculation, a model's own variables, its tables, and what loading runs."""
 
-# Nothing here reads, writes, loops, calls out, or allocates by a number that only running would tell.
+# None of these reads, writes, loops, calls out, or allocates an amount that is known only at run time.
 CALCULATION = frozenset(
     """
     Placeholder PlaceholderV2 PlaceholderWithDefault Const Identity IdentityN NoOp StopGradient PreventGradient Snapshot
@@ -38,7 +38,7 @@ CALCULATION = frozenset(
     LookupTableSize LookupTableSizeV2
     """.split()
 )
-# A model's own variables, in memory. None of these changes a variable's shape: `sizes` sees to that.
+# A model's own variables, in memory. `sizes` makes sure that none of these changes a variable's shape.
 VARIABLES = frozenset(
     """
     Variable VariableV2 VarHandleOp ReadVariableOp VarIsInitializedOp IsVariableInitialized DisableCopyOnRead
@@ -46,7 +46,7 @@ VARIABLES = frozenset(
     ApplyGradientDescent ResourceApplyGradientDescent ResourceGather
     """.split()
 )
-# What the start of a SavedModel runs besides: its own restoring, and tables from its own assets.
+# What loading a SavedModel also runs: restoring its own variables, and filling tables from its own assets.
 START = frozenset(
     """
     RestoreV2 Restore RestoreSlice ShardedFilename InitializeTable InitializeTableV2 InitializeTableFromTextFile
@@ -56,8 +56,8 @@ START = frozenset(
 TABLES = frozenset("InitializeTable InitializeTableV2 LookupTableImport LookupTableImportV2".split())
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 BRANCHES = {"If", "StatelessIf"}
-# Of the attributes that no operation declares, those that tools leave behind and the runtime bears: others (such as
-# `_execution_count`, `_swap_to_host`, `_forward_input`, `_scoped_allocator`) end the process.
+# Attributes that no operation declares, but that tools leave behind and the runtime tolerates. Others (such as
+# `_execution_count`, `_swap_to_host`, `_forward_input`, `_scoped_allocator`) crash the process.
 ATTRIBUTES = frozenset(
     """
     _output_shapes _class _user_specified_name _read_only_resource_inputs _collective_manager_ids
@@ -66,9 +66,9 @@ ATTRIBUTES = frozenset(
     _tf_keras_history _original_op _source_node _keras_api_names
     """.split()
 )
-# Of a function's. Not `api_implements`: a function that nobody calls takes the place of another that has the same.
+# The same for functions. Not `api_implements`: an uncalled function replaces another that has the same value of it.
 OF_FUNCTIONS = frozenset("forward_function_name backward_function_name _implements _noinline".split())
-# The dtypes that a constant may have, and the field of a TensorProto that holds its elements where they are not in
+# The dtypes that a constant may have, and the field of a TensorProto that holds its elements if they are not in
 # `tensor_content`.
 ELEMENTS = {
     "float32": "float_val", "float64": "double_val", "float16": "half_val", "bfloat16": "half_val",

@@ -1,7 +1,7 @@
-"""Values as text: read from the command line, written as results, streamed from standard input to standard output.
+"""Reads values from the command line and from standard input, and writes results as text.
 
-The grammar and the digits are the same in every language, so that the output of one consumer can be compared with
-another's byte for byte. `tests/cases/` has both as data.
+The grammar and the digits are the same in every language, so the outputs of two consumers can be compared byte for
+byte. `tests/cases/` has both as data.
 """
 
 import base64
@@ -24,27 +24,27 @@ import orjson
 
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf)", re.IGNORECASE | re.ASCII)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
-PLAIN = b"0123456789+-.eE,\n"  # text of these alone holds nothing that float() takes beyond the grammar (`1_0`, ` 1`)
-ODD = ("e", "0.0000", "null")  # in what JSON may print otherwise than here
-CHUNK = 1 << 18  # bytes read at once, or results turned into text at once
+PLAIN = b"0123456789+-.eE,\n"  # text of only these has nothing that float() accepts beyond the grammar (`1_0`, ` 1`)
+ODD = ("e", "0.0000", "null")  # marks what JSON may print differently
+CHUNK = 1 << 18  # bytes to read at once, or results to format at once
 LONGEST_LINE = 1 << 24  # bytes
-DEFAULT = "0,1,-1,2"  # of --x
+DEFAULT = "0,1,-1,2"  # for --x
 MAX_BATCH = 4_096  # numbers in one run
 TYPES = "float64 float32 float16 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool string".split()
-# Of a float type: the bits of a float64's mantissa beyond its own, and the exponent of its smallest number.
+# For each float type: how many bits shorter its mantissa is than float64's, and its smallest number as a power of 1/2.
 NARROWED = {"float32": (29, 149), "float16": (42, 24), "bfloat16": (45, 133)}
 
 
 class Placeholder(NamedTuple):
-    """A tensor that is fed: a placeholder, or any other."""
+    """A tensor to feed: a placeholder, or any other."""
 
     name: str
-    dtype: str  # as TensorFlow calls it
-    shape: tuple[int, ...] | None  # -1 where a dimension is open; None where the rank is unknown
+    dtype: str  # TensorFlow's name
+    shape: tuple[int, ...] | None  # -1 for an open dimension; None if the rank is unknown
 
 
 def numpy_type(dtype: str) -> np.dtype:
-    """The numpy type of a TensorFlow type's name; of `string`, objects. Raises ValueError for what is not in TYPES."""
+    """The numpy type for a TensorFlow type's name; object for `string`. Raises ValueError if it is not in TYPES."""
     if dtype not in TYPES:
         raise ValueError(f"not a type that can be fed or printed: {dtype} (these can: {', '.join(TYPES)})")
     if dtype == "bfloat16":
@@ -57,10 +57,10 @@ def numpy_type(dtype: str) -> np.dtype:
 def make_feed(placeholder: Placeholder, text: str | None, flag: str) -> np.ndarray | None:
     """The array for a placeholder: from comma-separated values, or from the file that `text` names (`NAME.npy`).
 
-    Without a text these are the default values; what --stdin will bring is None.
+    Without a text, the default values; for --stdin, None, because its rows come later.
 
     Raises:
-        ValueError: a value is none of the type, or they do not fit the shape; it names `flag`.
+        ValueError: a value is not of the type, or the values do not fit the shape; the error names `flag`.
     """
     if flag == "--stdin":
         return None
@@ -72,14 +72,14 @@ def make_feed(placeholder: Placeholder, text: str | None, flag: str) -> np.ndarr
 
 
 def load_array(placeholder: Placeholder, path: str) -> np.ndarray:
-    """Reads an array from a `.npy` file. Raises ValueError where its type or shape is not the placeholder's."""
+    """Reads an array from a `.npy` file. Raises ValueError if its type or shape is not the placeholder's."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, OSError) and error.strerror:
             raise
         raise ValueError(f"not an array: {path} (numpy.save writes such files)") from None
-    if placeholder.dtype == "bfloat16" and array.dtype == "V2":  # numpy does not know it by name
+    if placeholder.dtype == "bfloat16" and array.dtype == "V2":  # numpy does not know the name
         array = array.view(numpy_type("bfloat16"))
     given = array.dtype.newbyteorder("=")
     if given != numpy_type(placeholder.dtype) or placeholder.dtype == "string":
@@ -98,17 +98,17 @@ def load_array(placeholder: Placeholder, path: str) -> np.ndarray:
 
 
 def save_array(path: str, array: np.ndarray) -> None:
-    """Writes an array as a `.npy` file, whole or not at all. Raises ValueError for strings, OSError."""
+    """Writes an array as a `.npy` file, whole or not at all. Raises ValueError for strings, or OSError."""
     if array.dtype == object:
         raise ValueError(f"not numbers: a .npy file cannot hold strings ({path})")
     data = io.BytesIO()
-    # Without its name, which only Python would know: a bfloat16 is two bytes.
+    # As two raw bytes per element: only Python would know the name bfloat16.
     np.save(data, array.view("V2") if array.dtype.name == "bfloat16" else array)
     write_whole(Path(path), data.getvalue())
 
 
 def show_shape(dims: Sequence[int] | None) -> str:
-    """A shape as it is printed: `[?, 10]`, `?` where the rank is unknown."""
+    """A shape as printed: `[?, 10]`, or `?` if the rank is unknown."""
     return "?" if dims is None else f"[{', '.join('?' if dim < 0 else str(dim) for dim in dims)}]"
 
 
@@ -116,9 +116,9 @@ def parse_values(text: str, dtype: str, where: str) -> np.ndarray:
     """Reads comma-separated values.
 
     Args:
-        text: such as `0,-1.5,1e-3,nan`, `true,false`, or strings (`b64:` before those that are no text).
+        text: such as `0,-1.5,1e-3,nan`, `true,false`, or strings (binary ones as base64 after `b64:`).
         dtype: one of TYPES; a number is rounded to it once, from its decimal digits.
-        where: names the place in the error: ` in --x`, ` on line 7`.
+        where: the place to name in an error: ` in --x`, ` on line 7`.
 
     Returns:
         An array of `dtype`, shape `[n]`, n at least 1.
@@ -154,7 +154,7 @@ def parse_values(text: str, dtype: str, where: str) -> np.ndarray:
 
 
 def parse_string(part: str, where: str) -> bytes:
-    """The bytes of a string: its UTF-8, or what stands in base64 behind `b64:`. Raises ValueError."""
+    """The bytes of a string: its UTF-8, or the decoded base64 after `b64:`. Raises ValueError."""
     if not part.startswith("b64:"):
         return os.fsencode(part)
     try:
@@ -164,10 +164,10 @@ def parse_string(part: str, where: str) -> bytes:
 
 
 def round_numbers(parts: Sequence[str], dtype: str) -> np.ndarray:
-    """The numbers of a float type nearest to the decimal digits; infinite beyond its range.
+    """Rounds decimal digits to the nearest numbers of a float type, which are infinite beyond its range.
 
-    By way of float64, a narrower number is rounded twice. That is wrong only where the float64 lies midway between two
-    of them and the digits do not; there the digits decide.
+    A narrower type is rounded twice, by way of float64. That is wrong only if the float64 is midway between two of its
+    numbers and the digits are not; then the digits decide.
     """
     wide = _parse_floats(parts)
     if dtype == "float64":
@@ -180,16 +180,16 @@ def round_numbers(parts: Sequence[str], dtype: str) -> np.ndarray:
             digits, middle = decimal.Decimal(parts[i]), decimal.Decimal(float(wide[i]))
             if digits != middle:
                 wide[i] = np.nextafter(wide[i], np.inf if digits > middle else -np.inf)
-        if dtype == "bfloat16":  # which numpy would round to by way of float32
+        if dtype == "bfloat16":  # numpy would round by way of float32
             unit = np.maximum(np.frexp(wide)[1] - (53 - bits), -smallest)
             wide = np.ldexp(np.rint(np.ldexp(wide, -unit)), unit)
         return wide.astype(numpy_type(dtype))
 
 
 def _parse_floats(parts: Sequence[str]) -> np.ndarray:
-    """What `float` makes of each part, raising ValueError; where all are JSON's numbers too, in a tenth of the time."""
+    """Applies `float` to each part, which may raise ValueError; ten times as fast if all are JSON numbers too."""
     text = ",".join(parts)
-    if "-0," not in f"{text},":  # an integer in JSON, which has no sign then
+    if "-0," not in f"{text},":  # JSON would read an integer, which has no -0
         with contextlib.suppress(orjson.JSONDecodeError):
             numbers = orjson.loads(f"[{text}]")
             if len(numbers) == len(parts):
@@ -198,13 +198,13 @@ def _parse_floats(parts: Sequence[str]) -> np.ndarray:
 
 
 def feed_shape(placeholder: Placeholder, count: int) -> list[int]:
-    """The shape in which `count` values fit a placeholder; the open dimension takes what is left.
+    """The shape in which `count` values fill a placeholder; the open dimension takes the rest.
 
     `[?, ?]` takes `[1, n]`, `[?, 10]` takes `[n / 10, 10]`, `[?]` takes `[n]`, `[]` takes one; an unknown rank takes
     one value as `[]` and more as `[n]`.
 
     Raises:
-        ValueError: the values do not fit, or several dimensions are open so that they could fit in several ways.
+        ValueError: the values do not fit, or several dimensions are open and the values could fit in several ways.
     """
     dims = placeholder.shape
     if dims is None:
@@ -219,7 +219,7 @@ def feed_shape(placeholder: Placeholder, count: int) -> list[int]:
 
 
 def row_size(placeholder: Placeholder) -> int:
-    """How many values fill a placeholder whose open dimension is 1. Raises ValueError where several are open."""
+    """How many values fill a placeholder whose open dimension is 1. Raises ValueError if several are open."""
     dims = placeholder.shape or ()
     if sum(dim < 0 for dim in dims) > 1 and len(dims) > 2:
         raise ValueError(
@@ -230,11 +230,11 @@ def row_size(placeholder: Placeholder) -> int:
 
 
 def format_values(array: np.ndarray) -> list[str]:
-    """The shortest digits that read back to the same value of the array's own type, a text per element.
+    """Formats each element with the shortest digits that read back to the same value of the array's own type.
 
-    An exponent appears only where it is below -4 or at least 21 (`-4.5`, `1499994026270459.2`, `1e-05`, `1e+21`). The
-    others are `-0`, `NaN`, `+Inf`, `-Inf`, `true` and `false`. Strings are JSON; bytes that are no text are written
-    behind `b64:`.
+    An exponent appears only if it is below -4 or at least 21 (`-4.5`, `1499994026270459.2`, `1e-05`, `1e+21`). Special
+    values are `-0`, `NaN`, `+Inf`, `-Inf`, `true` and `false`. Strings are JSON; bytes that are not UTF-8 are base64
+    after `b64:`.
     """
     flat = array.ravel()
     if array.dtype == object:
@@ -260,7 +260,7 @@ def _text(value: bytes) -> str:
 
 
 def _shortest(number: Any) -> str:
-    """A bfloat16's shortest digits: those to the nearest, or where just these do not read back, those above."""
+    """A bfloat16's shortest digits, rounded to nearest, or rounded up if only those read back."""
     wide = float(number)
     if not math.isfinite(wide) or wide == 0:
         return repr(wide)
@@ -274,7 +274,7 @@ def _shortest(number: Any) -> str:
 
 
 def _format_number(text: str, number: np.generic) -> str:
-    """`text` holds the shortest digits, but with a `.0` behind whole numbers, and an exponent at other sizes."""
+    """Adjusts `text`, the shortest digits: no `.0` after a whole number, and an exponent only where one is wanted."""
     words = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf", "True": "true", "False": "false"}
     if text in words:
         return words[text]
@@ -285,10 +285,10 @@ def _format_number(text: str, number: np.generic) -> str:
 
 
 def write_results(output: TextIO, results: Sequence[np.ndarray], names: Sequence[str] = ("",)) -> None:
-    """Writes the results of `--x`, flat, on a line each; a part at a time, for the text takes ten times their memory.
+    """Writes the results of `--x`, flattened, one line per output, in parts: the text takes ten times their memory.
 
     Args:
-        names: of the outputs, which are printed where there are several.
+        names: the names of the outputs, which are printed if there are several.
     """
     for name, result in zip(names, results, strict=True):
         flat = result.ravel()
@@ -300,13 +300,13 @@ def write_results(output: TextIO, results: Sequence[np.ndarray], names: Sequence
 
 
 def batch_rows(placeholder: Placeholder, result: Sequence[int] | None, asked: int | None, terminal: bool) -> int:
-    """How many rows of `--stdin` go into one run: `asked`, else 4,096 numbers' worth, one on a terminal.
+    """How many rows of `--stdin` go into one run: `asked`, otherwise one on a terminal, otherwise 4,096 numbers' worth.
 
     Args:
-        result: the output's static shape, as a placeholder's.
+        result: the output's static shape, in the form of `Placeholder.shape`.
 
     Raises:
-        ValueError: rows cannot go into the model, or results cannot come out of it, so many at a time.
+        ValueError: the model cannot take, or cannot return, that many rows at a time.
     """
     row, dims = row_size(placeholder), placeholder.shape
     if row == 0:
@@ -334,19 +334,19 @@ def stream(
     placeholder: Placeholder,
     batch: int,
 ) -> None:
-    """Reads rows, a line each, until the input ends, and writes the results of each, a line each.
+    """Reads one row per line until the input ends, and writes one line of results per row.
 
-    Rows go in batches of `batch`, counted: the same rows give the same bytes however they arrive.
+    Each run but the last gets exactly `batch` rows, so the same rows give the same bytes however they arrive.
 
     Args:
         descriptor: the file descriptor to read.
         output: takes the result lines, and is flushed after each read.
-        run: from an array of the placeholder's type and of the shape for n rows to its results, shape `[n, ...]`.
-        placeholder: what a row fills.
+        run: takes an array for n rows, of the placeholder's type and shape, and returns results of shape `[n, ...]`.
+        placeholder: the tensor that each row fills.
         batch: rows in one call of `run`.
 
     Raises:
-        ValueError: a line is not a row; the results of those before it have been written.
+        ValueError: a line is not a row; the results of the rows before it have been written.
     """
     dims = placeholder.shape
     shape = [1] if dims is None else [abs(dim) for dim in dims]
@@ -393,7 +393,7 @@ def stream(
 
 
 def _read_blocks(descriptor: int) -> Iterator[bytes]:
-    """Whole lines, as many as one read brings; the last may lack its end, and one that is too long is cut."""
+    """Yields whole lines, as many as each read brings. The last may lack its newline; one that is too long is cut."""
     rest = bytearray()
     while len(rest) <= LONGEST_LINE and (chunk := os.read(descriptor, CHUNK)):
         rest += chunk
@@ -408,7 +408,7 @@ def _read_blocks(descriptor: int) -> Iterator[bytes]:
 def _parse_rows(
     lines: list[str], placeholder: Placeholder, number: int, plain: bool
 ) -> tuple[np.ndarray, ValueError | None]:
-    """The rows of `lines` up to the first wrong one, shape `[n, row]`, and what is wrong with that one."""
+    """The rows of `lines` up to the first invalid one, shape `[n, row]`, and the error for that one."""
     dtype, row = placeholder.dtype, row_size(placeholder)
     floats = dtype in ("float64", *NARROWED)
     if lines and plain and floats and (row == 1 or all(line.count(",") == row - 1 for line in lines)):

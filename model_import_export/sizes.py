@@ -1,8 +1,8 @@
-"""The rule of the gate on sizes: no output of a model is larger than is known before anything runs.
+"""The gate's rule on sizes: how large each output can get must be known, and within limits, before anything runs.
 
-TensorFlow's own shape inference says how large. It evaluates what a shape is calculated from while an operation is
-added to a graph, so the operations are added one by one, to a graph that nothing runs, and each only when its inputs
-are known to be small.
+TensorFlow's own shape inference gives the sizes. While an operation is added to a graph, it evaluates whatever the
+shape is calculated from. So the operations are added one by one, to a graph that never runs, and each only when its
+inputs are known to be small.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from model_import_export.variables_file import Entry
 
 MAX_TOTAL = 64 << 20  # elements of all outputs together
 MAX_EMPTY = 1 << 40  # the product of an output's dimensions other than 0
-MAX_WORK = 1 << 38  # multiplications and additions, some seconds
+MAX_WORK = 1 << 38  # multiplications and additions: a few seconds
 MAX_TEXT = 64 << 20  # bytes of an output's strings
-MAX_FED_RANK = 64  # which numpy has
-LONGEST_FED = 1 << 12  # bytes of a string that is fed
-LARGE = 1 << 10  # elements: no shape is calculated from more
-GUESSES = (1, 2, 3, 4, 8, 10, 16, 28, 32, 64, 100, 128, 224, 256, 299, 784)  # for a dimension that is open
+MAX_FED_RANK = 64  # numpy's limit
+LONGEST_FED = 1 << 12  # bytes of a fed string
+LARGE = 1 << 10  # elements: no shape is calculated from a larger constant
+GUESSES = (1, 2, 3, 4, 8, 10, 16, 28, 32, 64, 100, 128, 224, 256, 299, 784)  # for an open dimension
 ATTEMPTS = 200
 LARGEST_GUESS = 1 << 20  # elements
 BETWEEN = (2, 3, 4, 5, 7, 10, 100, 1000)  # rows
@@ -36,7 +36,7 @@ PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
 # Convolutions, and how many of the filter's last dimensions are the result's channels.
 CHANNELS = {"Conv2D": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "Conv3DBackpropInputV2": 1, "Dilation2D": 1,
             "DepthwiseConv2dNative": 2}  # fmt: skip
-# Operations with outputs whose size only running tells, but which are no larger than the inputs.
+# Operations whose output sizes are known only at run time, but are no larger than the inputs.
 INDEFINITE = frozenset(
     "BroadcastGradientArgs DenseToDenseSetOperation ParseExample ParseExampleV2 ParseSingleExample "
     "FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3".split()
@@ -49,54 +49,54 @@ SAME_SHAPE = (
 
 
 class Feed(NamedTuple):
-    """A feed that fits a model: the shapes of its tensors, how many rows that is, and the elements of all outputs."""
+    """A feed that fits a model: the shapes of its tensors, its number of rows, and the elements of all outputs."""
 
     shapes: Mapping[str, tuple[int, ...]]
     rows: int
     elements: int
     largest: int  # elements of the largest output
-    is_tried: bool = True  # whether the trial calculates it
+    is_tried: bool = True  # whether the trial runs it
 
 
 class MismatchError(Exception):
-    """What is fed does not fit the model."""
+    """The feed does not fit the model."""
 
 
 class IndefiniteError(ModelError):
-    """A shape that only running would tell."""
+    """A shape is known only at run time."""
 
 
 class Sizes:
-    """The growing graph of one model, whose parts that depend on no feed are shared by all feeds."""
+    """The growing graph of one model. All feeds share the parts that depend on no feed."""
 
     def __init__(self, producer: int, extra: Iterable[str] = ()) -> None:
-        """Begins with none.
+        """Starts with an empty graph.
 
         Args:
-            producer: the version of the model's graph; some operations belong to old ones alone.
+            producer: the version of the model's graph; some operations exist only in old versions.
             extra: operations whose outputs may be of any size.
         """
         self.graph, self.extra = tf.Graph(), frozenset(extra)
         with self.graph.as_default():
             tf.import_graph_def(tf.GraphDef(versions={"producer": producer}), name="")
-        self.variables: dict[str, tuple[int, ...]] = {}  # shapes that are known better than by the graph
-        self.restored: dict[str, list[Entry]] = {}  # what a RestoreV2 gives
-        self.measures = False  # whether anything is calculated from the shape of what is fed
+        self.variables: dict[str, tuple[int, ...]] = {}  # shapes that are known better than from the graph
+        self.restored: dict[str, list[Entry]] = {}  # what each RestoreV2 returns
+        self.measures = False  # whether anything is calculated from the shape of a fed tensor
         self.longest = LONGEST_FED  # bytes of a string in a table or variable
         self.bounded: set[Any] = set()  # tensors that are small, whatever their shapes
         self.shared: dict[tuple[Any, ...], list[Any]] = {}
-        self.text: dict[Any, int] = {}  # from a tensor of strings to the bytes of its longest
+        self.text: dict[Any, int] = {}  # the bytes of the longest string in each tensor of strings
         self.count = 0
 
     def grow(self, written: Written, feeds: Mapping[str, Placeholder]) -> Feed:
-        """Adds the steps for a feed. Used are all inputs of steps, and the tensors that were asked for.
+        """Adds the steps for a feed. The inputs of all steps, and the tensors that were asked for, count as used.
 
         Args:
-            feeds: from the names of tensors, placeholders among them, to definite shapes.
+            feeds: definite shapes by the names of tensors, including placeholders.
 
         Raises:
-            ModelError: an output is too large, or of no definite shape.
-            MismatchError: TensorFlow does not take the feed; it says why.
+            ModelError: an output is too large, or has no definite shape.
+            MismatchError: TensorFlow rejects the feed; the error says why.
         """
         outputs: list[list[Any]] = []
         varying: list[bool] = []
@@ -161,17 +161,17 @@ class Sizes:
             raise ModelError(f"{output} has strings of more than {MAX_TEXT} bytes")
 
     def _placeholder(self, dtype: Any, shape: Any, text: int = 0) -> Any:
-        if shape is not None and math.prod(map(abs, filter(None, shape))) > MAX_EMPTY:  # not even a graph bears it
+        if shape is not None and math.prod(map(abs, filter(None, shape))) > MAX_EMPTY:  # no graph bears it
             raise ModelError(f"refused graph: a tensor of it is {list(shape)}, which is too large")
         with self.graph.as_default():
             tensor = tf.placeholder(tf.as_dtype(dtype), shape)
-        tensor.set_shape(shape)  # a graph of an old version takes `[]` for any shape
+        tensor.set_shape(shape)  # in an old graph, `[]` means any shape
         if tensor.dtype == tf.string:
             self.text[tensor] = text
         return tensor
 
     def _add(self, step: Step, inputs: list[Any]) -> list[Any]:
-        """The outputs of a step. What has no shape of its own in a graph that nothing runs is given one here."""
+        """Adds a step and returns its outputs. Those without a shape in a graph that never runs are given one here."""
         proto, op = step.proto, step.proto.op
         attr = proto.attr
         if op in ("Variable", "VariableV2", "VarHandleOp"):
@@ -183,7 +183,7 @@ class Sizes:
             return [self._placeholder(attr["dtype"].type, shape, self.longest)]
         if op in SAME_SHAPE:
             if not inputs[0].shape.is_compatible_with(inputs[-1].shape):
-                if op not in ("Assign", "AssignVariableOp"):  # those that TensorFlow checks
+                if op not in ("Assign", "AssignVariableOp"):  # TensorFlow checks the others itself
                     raise MismatchError(f"{step.label} takes values of another shape")
                 raise ModelError(f"refused graph: node {step.label} would change the shape of a variable")
             return inputs[:1]
@@ -223,7 +223,7 @@ class Sizes:
             inputs = inputs[:2]
         tensor = inputs[0]
         if step.proto.op not in ("ReadVariableOp", "PlaceholderWithDefault") and any(t is not tensor for t in inputs):
-            # Which of them it is, only running tells.
+            # Which of them it is, is known only at run time.
             same = all(each.shape == tensor.shape for each in inputs) and tensor.shape.is_fully_defined()
             longest = max(self.text.get(each, 0) for each in inputs)
             tensor = self._placeholder(tensor.dtype.base_dtype, tensor.shape.as_list() if same else None, longest)
@@ -238,12 +238,12 @@ class Sizes:
             if not key.startswith("_"):
                 proto.attr[key].CopyFrom(value)
         with self._matching(step):
-            # As Operation.from_node_def, which takes three times as long, for it keeps the Python stack.
+            # Like Operation.from_node_def, which takes three times as long because it keeps the Python stack.
             created = ops._create_c_op(self.graph, proto, inputs, [], definition_of(proto), extract_traceback=False)
             operation = ops.Operation(created, ops.SymbolicTensor)
             operation._init(self.graph)
             made = operation.outputs
-            [tensor.shape for tensor in made]  # which may be one that cannot be
+            [tensor.shape for tensor in made]  # raises if the shape is impossible
         if any(tensor.dtype == tf.string for tensor in made):
             longest = self._longest(step, inputs)
             self.text.update((tensor, longest) for tensor in made)
@@ -251,7 +251,7 @@ class Sizes:
 
     @contextlib.contextmanager
     def _matching(self, step: Step) -> Iterator[None]:
-        """Raises MismatchError for what TensorFlow raises while an operation is added."""
+        """Turns TensorFlow's errors while an operation is added into a MismatchError."""
         try:
             with self.graph.as_default():
                 yield
@@ -259,7 +259,7 @@ class Sizes:
             raise MismatchError(f"{step.label}: {error}") from None
 
     def _longest(self, step: Step, inputs: list[Any]) -> int:
-        """The bytes of the longest string that a step gives."""
+        """The most bytes that a string from a step can have."""
         lengths = [self.text.get(tensor, 0) for tensor in inputs]
         op = step.proto.op
         if op == "Const":
@@ -272,11 +272,11 @@ class Sizes:
 
 
 def _work(step: Step, inputs: Sequence[Any], made: Sequence[Any]) -> int:
-    """How much an operation calculates, about, where that is more than the elements of its outputs."""
+    """Roughly how much an operation calculates, if that is more than the elements of its outputs."""
     op, attr = step.proto.op, step.proto.attr
     sizes = [tensor.shape.num_elements() or 0 for tensor in inputs]
     result = made[0].shape.num_elements() or 0 if made else 0
-    if op in PRODUCTS:  # an index is in two of three: m, n and k in [m, k], [k, n] and [m, n]
+    if op in PRODUCTS:  # each index is in two of the three: m, n and k in [m, k], [k, n] and [m, n]
         return math.isqrt(math.prod(sizes) * result)
     if op in CHANNELS:
         channels = math.prod(dim or 1 for dim in inputs[1].shape.as_list()[-CHANNELS[op] :])
@@ -290,12 +290,12 @@ def _work(step: Step, inputs: Sequence[Any], made: Sequence[Any]) -> int:
 
 
 def _known(shape: Any) -> list[int | None] | None:
-    """The dimensions of a TensorShape. None where its rank is unknown."""
+    """The dimensions of a TensorShape; None if its rank is unknown."""
     return None if shape.rank is None else shape.as_list()
 
 
 def variable_key(step: Step) -> str:
-    """What tells a variable from others: nodes of one container and shared name are the same."""
+    """Identifies a variable: nodes with the same container and shared name are the same variable."""
     attr = step.proto.attr
     container, shared = (attr[key].s.decode(errors="surrogateescape") for key in ("container", "shared_name"))
     return f"{container} {shared or step.label}"
@@ -306,17 +306,17 @@ def _dims(shape: Any) -> tuple[int, ...] | None:
 
 
 def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder], most: int = 0) -> list[Feed]:
-    """The sizes for one row and for a full batch of 4,096 numbers.
+    """Finds the feeds for one row and for a full batch of 4,096 numbers.
 
-    An open dimension may be one that the model takes in one size alone, an unknown rank likewise: numbers that
-    TensorFlow names in its errors are tried, and usual ones.
+    A model may take an open dimension in only one size, or an unknown rank in only one way. Numbers that TensorFlow's
+    errors mention are tried, and common sizes.
 
     Args:
-        most: of a server, the most rows that it takes; the last feed then has as many of them as stay within the
-            limits (of `[?, ?]` that many numbers in a row, too), and the batch is one of so many rows at most.
+        most: for a server, the most rows that it takes. The last feed then has as many of them as stay within the
+            limits (for `[?, ?]`, also that many numbers in one row), and the batch has at most that many rows.
 
     Raises:
-        ModelError: an output is too large or of no definite shape, or no feed is found that fits.
+        ModelError: an output is too large or has no definite shape, or no feed that fits is found.
     """
     for each in inputs.values():
         if each.dtype not in TYPES:
@@ -347,7 +347,7 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
                     for name, each in inputs.items()}  # fmt: skip
             for batch in (many, wide):
                 if batch != one:
-                    with contextlib.suppress(MismatchError):  # the model takes no such batch, so none runs
+                    with contextlib.suppress(MismatchError):  # the model takes no such batch, so none is run
                         yield sizes.grow(written, batch)._replace(rows=rows)
 
         largest = _largest(grow, most)
@@ -355,20 +355,20 @@ def find_feeds(sizes: Sizes, written: Written, inputs: Mapping[str, Placeholder]
             rows = min(rows, most_rows(largest))
         found += grow(rows)
         rows = most_rows([*found, *largest])
-        if sizes.measures and rows > 1:  # what grows from one row to a batch may be larger in between
+        if sizes.measures and rows > 1:  # sizes may peak between one row and a batch
             ended = time.monotonic() + SECONDS
             for count in [*BETWEEN, *(random.randint(2, rows) for _ in BETWEEN)]:
                 if count < rows and time.monotonic() < ended:
                     list(grow(count))
         return found + [feed._replace(is_tried=False) for feed in largest]
-    if loose:  # the operations that were allowed do not tell
+    if loose:  # the operations that were allowed hide the sizes
         shapes = {name: _fill(each, 1, Guess(1, 1, "")) for name, each in inputs.items()}
         return [Feed(shapes, 1, 0, 0)]
     raise ModelError(f"refused graph: no feed was found that fits it ({reasons[0]})")
 
 
 def _largest(grow: Callable[[int], Iterator[Feed]], most: int) -> list[Feed]:
-    """The feeds of `most` rows, or of half as many, a quarter and so on, as many as stay within the limits."""
+    """The feeds of `most` rows, or of half as many, a quarter and so on, until they stay within the limits."""
     while most > 1:
         try:
             return list(grow(most))
@@ -380,12 +380,12 @@ def _largest(grow: Callable[[int], Iterator[Feed]], most: int) -> list[Feed]:
 
 
 def most_rows(feeds: Sequence[Feed]) -> int:
-    """How many rows the largest of some feeds has; a model that takes no batch takes one row."""
+    """The most rows in any of the feeds; a model that takes no batch takes one row."""
     return max((feed.rows for feed in feeds), default=1)
 
 
 class Guess(NamedTuple):
-    """A size for open dimensions; a rank for inputs of unknown rank, or for one where the others are scalars."""
+    """A size for open dimensions; a rank for inputs of unknown rank, or for the named one while others are scalars."""
 
     size: int
     rank: int
@@ -393,7 +393,7 @@ class Guess(NamedTuple):
 
 
 def _guesses(reasons: list[str], inputs: Mapping[str, Placeholder]) -> Iterator[Guess]:
-    """What to try: usual sizes, and those that errors name meanwhile."""
+    """Yields what to try: common sizes, and those that errors mention meanwhile."""
     unknown = [each.name for each in inputs.values() if each.shape is None]
     is_open = unknown or any(-1 in each.shape for each in inputs.values())
     ranks = [(rank, name) for rank in range(5) for name in ["", *(unknown if unknown[1:] and rank else [])]]
@@ -410,7 +410,7 @@ def _guesses(reasons: list[str], inputs: Mapping[str, Placeholder]) -> Iterator[
 
 
 def _fill(placeholder: Placeholder, rows: int, guess: Guess) -> tuple[int, ...]:
-    """A definite shape: the first dimension, if it is open, is `rows`, the others are as guessed."""
+    """A definite shape: an open first dimension becomes `rows`, any other open one the guessed size."""
     dims = placeholder.shape
     if dims is None and guess.name not in ("", placeholder.name):
         return ()

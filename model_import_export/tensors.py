@@ -1,4 +1,4 @@
-"""The tensors of a loaded graph by the names that a user gives: of operations, of tensors, or a signature's keys."""
+"""Finds tensors of a loaded graph by the names that users give: operations, tensors, or a signature's keys."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ SHOWN = 20  # names in an error
 
 
 class Names(NamedTuple):
-    """What the command line says of a model's inputs and outputs."""
+    """What the command line says about a model's inputs and outputs."""
 
     input: str | None = None
     outputs: Sequence[str] = ()
@@ -25,23 +25,23 @@ class Names(NamedTuple):
 
     @property
     def wanted(self) -> Sequence[str]:
-        """The outputs; one without a name where none is said."""
+        """The outputs; one empty name if none is given."""
         return self.outputs or [""]
 
 
 class Ends(NamedTuple):
-    """What a loaded graph offers: the names of its inputs and outputs, each with its tensor's."""
+    """What a loaded graph offers: the names of its inputs and outputs, each with the name of its tensor."""
 
     graph: Any  # tf.Graph
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    only: bool = False  # whether nothing else can be asked for: they are the keys of a signature
+    only: bool = False  # whether these are a signature's keys, and no other tensor can be used
 
     def find_input(self, name: str | None) -> Any:
-        """The tensor to feed: that of a name, else of the only input, else of the contract's.
+        """The tensor to feed: the named one, otherwise the only input, otherwise the one that the contract names.
 
         Raises:
-            ModelError: there is none; it lists those there are.
+            ModelError: it does not exist; the error lists the inputs.
         """
         name = name or (next(iter(self.inputs)) if len(self.inputs) == 1 else INPUT)
         tensor = self._find(self.inputs, name)
@@ -50,10 +50,10 @@ class Ends(NamedTuple):
         return tensor
 
     def find_output(self, name: str | None) -> Any:
-        """The tensor to fetch: that of a name, else of the only output, else of the contract's.
+        """The tensor to fetch: the named one, otherwise the only output, otherwise the one that the contract names.
 
         Raises:
-            ModelError: there is none; it lists those there are. Or it is of a type that is not printed.
+            ModelError: it does not exist; the error lists the outputs. ValueError: its type cannot be printed.
         """
         name = name or (next(iter(self.outputs)) if len(self.outputs) == 1 else OUTPUT)
         tensor = self._find(self.outputs, name)
@@ -75,20 +75,20 @@ class Ends(NamedTuple):
 
 
 def ends_of(graph: Any) -> Ends:
-    """A graph's placeholders, and the outputs of the operations whose outputs nothing uses."""
+    """A graph's placeholders, and the outputs of operations whose outputs nothing uses."""
     inputs, outputs = {}, {}
     for operation in graph.get_operations():
         if operation.type == "Placeholder":
             inputs[operation.name] = operation.outputs[0].name
         elif operation.type != "Const" and not any(tensor.consumers() for tensor in operation.outputs):
-            # The further outputs of a batch normalization are for training.
+            # A batch normalization's other outputs are for training.
             for tensor in operation.outputs[: 1 if operation.type.startswith("FusedBatchNorm") else None]:
                 outputs[tensor.name.removesuffix(":0")] = tensor.name
     return Ends(graph, inputs, outputs)
 
 
 def keys_of(graph: Any, meta_graph: Any, signature: str) -> Ends:
-    """A signature's keys. Raises ModelError where there is no such signature; it lists those there are."""
+    """A signature's keys. Raises ModelError if the signature does not exist; the error lists those that do."""
     if signature not in meta_graph.signature_def:
         present = ", ".join(sorted(meta_graph.signature_def)) or "none"
         raise ModelError(f"no such signature: {signature} (the model has: {present})")
@@ -98,12 +98,12 @@ def keys_of(graph: Any, meta_graph: Any, signature: str) -> Ends:
 
 
 def no_input(name: str, inputs: Iterable[str]) -> str:
-    """Says that a graph has no such input."""
+    """The error for an input that a graph does not have."""
     return f"no such input: {name} (the model has: {_some(inputs)})"
 
 
 def no_output(name: str, ends: Iterable[str], names: Iterable[str]) -> str:
-    """Says that a graph has no such output, what it ends in, and which names are near."""
+    """The error for an output that a graph does not have: what the graph ends in, and the nearest names."""
     close = ", ".join(command_line.nearest(name.partition(":")[0], names)) or "none"
     return f"no such output: {name} (the model ends in: {_some(ends)}; nearest: {close})"
 
@@ -114,25 +114,25 @@ def _some(names: Iterable[str]) -> str:
 
 
 def placeholder_of(tensor: Any) -> Placeholder:
-    """What can be fed to a tensor. Raises ValueError where its type cannot."""
+    """What can be fed to a tensor. Raises ValueError if its type cannot be fed."""
     dtype = tensor.dtype.base_dtype.name
     numpy_type(dtype)
     return Placeholder(tensor.name.removesuffix(":0"), dtype, shape_of(tensor))
 
 
 def shape_of(tensor: Any) -> tuple[int, ...] | None:
-    """A tensor's static shape, -1 where a dimension is open; None where the rank is unknown."""
+    """A tensor's static shape, with -1 for an open dimension; None if the rank is unknown."""
     return None if tensor.shape.rank is None else tuple(-1 if dim is None else dim for dim in tensor.shape.as_list())
 
 
 def as_array(result: Any) -> np.ndarray:
-    """What `Session.run` fetched, as an array: a string of rank 0 comes as `bytes`."""
+    """A result of `Session.run` as an array: a scalar string arrives as `bytes`."""
     return np.array(result, object) if isinstance(result, bytes) else np.asarray(result)
 
 
 @contextlib.contextmanager
 def explaining(outputs: Sequence[Any]) -> Iterator[None]:
-    """Raises ValueError for what TensorFlow raises while it calculates: one line that names the output."""
+    """Turns TensorFlow's errors while it runs a graph into a ValueError: one line that names the output."""
     try:
         yield
     except tf.errors.OpError as error:

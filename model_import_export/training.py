@@ -1,4 +1,4 @@
-"""What every training of the linear regression shares: its flags, and the files that it leaves behind."""
+"""Code that every training of the linear regression shares: its flags, and the files that it writes."""
 
 import argparse
 import contextlib
@@ -26,8 +26,10 @@ def export_graph(g: Any, folder: Path) -> None:
 
 
 def remove_earlier_run(checkpoints: Path, summaries: Path) -> None:
-    """Removes an earlier run's files, else its checkpoints could pass for this run's newest. First the state file:
-    without it no checkpoint counts, so a kill in between leaves nothing that misleads."""
+    """Removes an earlier run's files: its checkpoints could pass for this run's newest.
+
+    The state file goes first. Without it no checkpoint counts, so a kill partway leaves nothing that misleads.
+    """
     for folder, pattern in (
         (checkpoints, "checkpoint"),
         (checkpoints, "checkpoint.tmp*"),
@@ -39,7 +41,7 @@ def remove_earlier_run(checkpoints: Path, summaries: Path) -> None:
 
 
 def print_line(line: str) -> None:
-    """Prints beside the progress bar. When the reader goes away (`| head`) the training goes on: its files matter."""
+    """Prints a line above the progress bar. If the reader goes away (`| head`), training goes on: its files matter."""
     try:
         tqdm.write(line)
         sys.stdout.flush()
@@ -48,8 +50,7 @@ def print_line(line: str) -> None:
 
 
 def check_summaries(folder: Path, last_step: int) -> None:
-    """Raises OSError where the newest event file lacks the last step: TensorFlow's writer passes over some failed
-    writes."""
+    """Raises OSError if the newest event file lacks the last step: TensorFlow's writer ignores some failed writes."""
     path, step = max(folder.glob(EVENT_FILES)), -1
     try:
         for record in tf.io.tf_record_iterator(str(path)):
@@ -65,7 +66,7 @@ def check_summaries(folder: Path, last_step: int) -> None:
 
 
 def rate(text: str) -> float:
-    """The type of --learning-rate, which Adagrad holds as a float32."""
+    """The argparse type of --learning-rate, which Adagrad stores as a float32."""
     limits = np.finfo(np.float32)
     with contextlib.suppress(ValueError):
         if float(limits.tiny) <= float(text) <= float(limits.max):
@@ -74,7 +75,7 @@ def rate(text: str) -> float:
 
 
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of a training."""
+    """Adds the training flags."""
     parser.add_argument("--epochs", metavar="N", type=count, default=2000, help="take N steps on the whole sample")
     parser.add_argument("--learning-rate", metavar="RATE", type=rate, default=0.8, help="learning rate (Adagrad)")
     parser.add_argument(

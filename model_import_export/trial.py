@@ -1,8 +1,8 @@
-"""Work on a model that nobody has judged yet, in a process of its own under limits.
+"""Works on a model that has not been judged yet, in a separate process under limits.
 
-What no rule foresaw (TensorFlow ends the process, never ends itself, takes gigabytes) ends that process alone, and is a
-reason to refuse the model. The process is forked from one that has imported TensorFlow and never used it: sessions and
-threads do not survive a fork.
+If TensorFlow does what no rule foresaw (crashes, never returns, takes gigabytes), only that process ends, and the model
+is refused. The process is forked from one that has imported TensorFlow but never used it, because sessions and threads
+do not survive a fork.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from model_import_export import ModelError, graph_mode, model_file
 from model_import_export.command_line import one_line
 
 SECONDS = 20  # of processor time
-MEMORY = 5 << 28  # bytes beyond which it is ended, besides four times the model's files
+MEMORY = 5 << 28  # bytes; it is killed beyond these and four times the model's files
 LIBRARIES = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/dev", sys.prefix, sys.base_prefix, os.path.dirname(__file__))
 
 _zygote: tuple[Connection, int] | None = None
@@ -34,7 +34,7 @@ _lock = threading.Lock()
 
 
 def stage(words: str) -> None:
-    """Says what the process is about to do, for the error if it does not survive that."""
+    """Says what the process is about to do, for the error if the process does not survive it."""
     if _progress:
         _progress.send(("stage", words))
 
@@ -42,17 +42,17 @@ def stage(words: str) -> None:
 def run(
     path: str, work: Callable[..., Any], *arguments: Any, seconds: int = SECONDS, beside: Sequence[str] = ()
 ) -> Any:
-    """Calls a function of a module in a process of its own, which may read the files at `path` alone.
+    """Calls a module's function in a separate process, which may read only the files at `path`.
 
     Args:
-        seconds: of processor time that it may take, and three times that in all.
-        beside: further files that it may read.
+        seconds: limit on its processor time; it may take three times that in all.
+        beside: other files that it may read.
 
     Returns:
         What the function returned.
 
     Raises:
-        ModelError: the function raised it, or the process did not survive: it says why.
+        ModelError: the function raised an error, or the process did not survive; the message says why.
     """
     try:
         with _lock:
@@ -69,11 +69,11 @@ def run(
 def start(unused: bool = False) -> None:
     """Starts the process from which the others are forked.
 
-    It is forked from this one, which imports TensorFlow for all of them. Where TensorFlow has been imported already,
-    and may have threads, it is a new one, which takes seconds longer.
+    It is forked from this process, which imports TensorFlow first. If TensorFlow was already imported here and may have
+    started threads, a new process is started instead, which takes seconds longer.
 
     Args:
-        unused: says that TensorFlow was imported here and never used.
+        unused: TensorFlow was imported here but never used.
     """
     global _zygote
     if _zygote and _zygote[1] == os.getpid():
@@ -94,9 +94,9 @@ def start(unused: bool = False) -> None:
 
 
 def serve(descriptor: int) -> NoReturn:
-    """Does the work that is asked for, each in a child, until the process that asks has ended."""
+    """Does each requested piece of work in a child, until the requesting process ends."""
     graph_mode.import_tensorflow()
-    gc.freeze()  # TensorFlow's million objects, which no child needs to look through
+    gc.freeze()  # so that no child's collector walks TensorFlow's million objects
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(descriptor) as its, contextlib.suppress(EOFError, BrokenPipeError):
@@ -110,7 +110,7 @@ def serve(descriptor: int) -> NoReturn:
 def _supervise(
     path: str, work: Callable[..., Any], arguments: tuple, seconds: int, beside: Sequence[str]
 ) -> tuple[str, Any]:
-    """Runs the work in a child. Returns how it ended: `value` or `error`, and which."""
+    """Runs the work in a child. Returns `value` and the result, or `error` and its message."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     parent = os.getpid()
     pid = os.fork()
@@ -211,7 +211,7 @@ def _size(path: str) -> int:
 
 
 def _allow_reading(paths: list[str]) -> None:
-    """Has the kernel refuse this process all files but those below some paths, where it can (Landlock, Linux 5.13)."""
+    """Makes the kernel refuse this process all files except those below `paths`, if it can (Landlock, Linux 5.13)."""
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(444, None, 0, 1)
     if version < 1:

@@ -1,8 +1,8 @@
-"""The values of a checkpoint's variables, as a file: what it says of itself holds, before TensorFlow relies on it.
+"""Checks that what a checkpoint's files say about themselves holds, before TensorFlow relies on it.
 
-`PREFIX.index` is a table of LevelDB's format: blocks of keys and values, of which a footer of 48 bytes says where the
-index of the blocks is. The key of an entry is a tensor's name, its value a BundleEntryProto; the empty key has the
-BundleHeaderProto. `PREFIX.data-*` are the tensors' bytes.
+`PREFIX.index` is a LevelDB table: blocks of keys and values, and a footer of 48 bytes that says where the index of the
+blocks is. The key of an entry is a tensor's name and its value a BundleEntryProto; the empty key holds the
+BundleHeaderProto. `PREFIX.data-*` hold the tensors' bytes.
 
 Sources: tensorflow/core/util/tensor_bundle, tensorflow/core/lib/io/table_format.txt.
 """
@@ -23,7 +23,7 @@ import cramjam
 MAGIC = 0xDB4775248B80FB57
 MAX_INDEX = 64 << 20  # bytes
 MAX_ENTRIES = 20_000
-MAX_DATA = 256 << 20  # bytes of all shards
+MAX_DATA = 256 << 20  # bytes in all shards together
 
 
 class Entry(NamedTuple):
@@ -38,17 +38,17 @@ def read_entries(prefix: str, most: int = MAX_DATA) -> dict[str, Entry]:
     """Reads the index of a checkpoint and compares it with the sizes of its files.
 
     Args:
-        most: bytes that all its data may have.
+        most: the maximum bytes of all its data together.
 
     Raises:
-        ModelError: a size, offset or shape does not fit; it names the file or tensor.
+        ModelError: a size, offset or shape does not fit; the error names the file or tensor.
         OSError: a file cannot be read.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import tensor_bundle_pb2
 
     path = f"{prefix}.index"
-    if not os.path.exists(path):  # of version 1, where all is in one file: what that says is what TensorFlow reads
+    if not os.path.exists(path):  # version 1, a single file: TensorFlow's own reader tells what is in it
         reader = tf.train.load_checkpoint(prefix)
         dtypes = reader.get_variable_to_dtype_map()
         shapes = reader.get_variable_to_shape_map()
@@ -88,7 +88,7 @@ def _check(name: str, proto: Any, path: str, shard: str, size: int) -> Entry:
     if proto.shape.unknown_rank or any(dim < 0 for dim in dims) or len(dims) > 254:
         raise ModelError(f"{fault} has no definite shape")
     if proto.slices:
-        return Entry(dtype, dims, size)  # the parts have entries of their own
+        return Entry(dtype, dims, size)  # the parts have their own entries
     if proto.offset < 0 or proto.size < 0 or proto.offset + proto.size > size:
         raise ModelError(f"{fault} ends beyond {shard}")
     elements = math.prod(dims)
@@ -102,7 +102,7 @@ def _check(name: str, proto: Any, path: str, shard: str, size: int) -> Entry:
 
 
 def _check_strings(fault: str, proto: Any, shard: str, elements: int) -> None:
-    """A tensor of strings is their lengths as varints, four bytes of checksum, then the strings."""
+    """Checks a string tensor: the lengths as varints, four bytes of checksum, then the strings."""
     with open(shard, "rb") as file:
         file.seek(proto.offset)
         data = file.read(proto.size)
@@ -123,7 +123,7 @@ def _items(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < 48 or struct.unpack("<Q", data[-8:])[0] != MAGIC:
         raise ValueError("it does not end as an index does")
     position = len(data) - 48
-    for _ in range(2):  # the handle of the metaindex is passed over
+    for _ in range(2):  # skip the metaindex handle
         _, position = _varint(data, position)
     offset, position = _varint(data, position)
     size, _ = _varint(data, position)
@@ -139,7 +139,7 @@ def _items(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of a block; a key begins with as much of the one before as its first number says."""
+    """Yields a block's keys and values. An entry's first number is how much of the previous key its own begins with."""
     if offset + size + 5 > len(data) - 48 or size < 4:
         raise ValueError(f"a block of {size} bytes at {offset} is not in it")
     block = data[offset : offset + size]
@@ -151,7 +151,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     end = len(block) - 4 - 4 * count
     if end < 0:
         raise ValueError(f"a block of {len(block)} bytes cannot have {count} restarts")
-    restarts = set(struct.unpack(f"<{count}I", block[end:-4]))  # where a search begins to read
+    restarts = set(struct.unpack(f"<{count}I", block[end:-4]))  # where a search starts reading
     position, key = 0, b""
     while position < end:
         start = position
@@ -170,7 +170,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends. Raises ValueError beyond 64 bits."""
+    """Reads a varint, seven bits per byte, lowest first. Returns it and its end. Raises ValueError beyond 64 bits."""
     value = 0
     for shift in range(0, 70, 7):
         value |= (data[position] & 127) << shift

@@ -15,7 +15,7 @@ from model_import_export import command_line
 
 
 def ask(url: str, document: dict[str, object], seconds: float) -> dict[str, object]:
-    """Posts JSON and returns the JSON of the reply. Raises ValueError with the server's own words, or OSError."""
+    """Posts JSON and returns the reply's JSON. Raises ValueError with the server's own message, or OSError."""
     request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=seconds) as reply:

@@ -1,4 +1,4 @@
-"""What the server is told to serve: models, their versions and labels, and where its metrics are.
+"""The server's configuration: models, their versions and labels, and where its metrics are.
 
 The files are TensorFlow Serving's, a ModelServerConfig and a MonitoringConfig in text form.
 """
@@ -12,20 +12,20 @@ METRICS = "/monitoring/prometheus/metrics"
 
 
 class Policy(NamedTuple):
-    """Which versions of a model are served: the newest `latest`, all (None), or just `specific`."""
+    """Which versions of a model are served: the newest `latest`, all (None), or only `specific`."""
 
     latest: int | None = 1
     specific: frozenset[int] = frozenset()
 
     def choose(self, versions: Collection[int]) -> set[int]:
-        """The versions to serve of those that exist."""
+        """The versions to serve, out of those that exist."""
         if self.specific:
             return self.specific.intersection(versions)
         return set(versions) if self.latest is None else set(sorted(versions)[-self.latest :])
 
 
 class Config(NamedTuple):
-    """A model that the server is told to serve."""
+    """A model to serve."""
 
     name: str
     base_path: str
@@ -34,17 +34,17 @@ class Config(NamedTuple):
 
 
 def read_configs(path: str) -> list[Config]:
-    """The models of a `--model_config_file`. Raises ModelError where it is no such configuration, OSError."""
+    """The models in a `--model_config_file`. Raises ModelError if it is not such a configuration, or OSError."""
     from tensorflow_serving.config import model_server_config_pb2
 
     return configs_of(_parse(model_server_config_pb2.ModelServerConfig(), path), path)
 
 
 def configs_of(message: Any, source: str) -> list[Config]:
-    """The models of a ModelServerConfig.
+    """The models in a ModelServerConfig.
 
     Raises:
-        ModelError: it names no model, two of one name, or what this server does not have.
+        ModelError: it names no model, two with the same name, or something that this server lacks.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise ModelError(f"not a model_config_list: {source} (this server has no custom_model_config)")
@@ -65,7 +65,7 @@ def configs_of(message: Any, source: str) -> list[Config]:
 
 
 def read_monitoring(path: str) -> str | None:
-    """The path in URLs of the metrics, None where they are off. Raises ModelError or OSError."""
+    """The metrics' path in URLs; None if metrics are off. Raises ModelError or OSError."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     # The protocol buffer of tensorflow_serving/config/monitoring_config.proto, which the Python package lacks.

@@ -7,7 +7,7 @@ from typing import Any
 
 from model_import_export import command_line
 
-# TensorFlow Serving's flags that are not here, and why.
+# TensorFlow Serving's flags that this server does not have, and why.
 BATCHING = "requests are not batched here; where that pays, TensorFlow Serving is the server to use"
 THREADS = "a request is calculated in the thread that takes it; --workers uses more processors"
 CPU = "models are calculated on the processor, one thread each"
@@ -35,7 +35,7 @@ REFUSED = {
     "num_tflite_interpreters_per_pool": "it serves only SavedModels",
     "mixed_precision": CPU,
 }
-# Those that can be given with the value that this server has anyway.
+# Flags that can be given only with the value that this server has anyway.
 FIXED = {
     "enable_batching": (False, BATCHING),
     "use_alts_credentials": (False, "it has no encryption; put it behind a proxy that has"),
@@ -57,39 +57,39 @@ def _number(text: str) -> float:
     try:
         return float(text) if "." in text else int(text)
     except ValueError:
-        return math.nan  # which is in no range
+        return math.nan  # outside every range
 
 
 def number(text: str) -> float:
-    """The type of a flag that takes a number above zero."""
+    """The argparse type of a flag that takes a number above zero."""
     if not 0 < _number(text) < 1e9:
         raise argparse.ArgumentTypeError(f"not a number above zero: {text}")
     return _number(text)
 
 
 def wait(text: str) -> float:
-    """The type of a flag that takes seconds between looks; 0 is never again."""
+    """The argparse type of a flag that takes the seconds between scans; 0 means never again."""
     if not 0 <= _number(text) < 1e9:
         raise argparse.ArgumentTypeError(f"not a number of seconds, or 0: {text}")
     return _number(text)
 
 
 def port(text: str) -> int:
-    """The type of a flag that takes a port; 0 is none."""
+    """The argparse type of a flag that takes a port; 0 means none."""
     if _number(text) not in range(1 << 16):
         raise argparse.ArgumentTypeError(f"not a port from 0 to 65535: {text}")
     return int(_number(text))
 
 
 def yes_or_no(text: str) -> bool:
-    """The type of a flag that takes true or false."""
+    """The argparse type of a flag that takes true or false."""
     if text.lower() not in ("true", "false", "1", "0"):
         raise argparse.ArgumentTypeError(f"not true or false: {text}")
     return text.lower() in ("true", "1")
 
 
 class Refuse(argparse.Action):
-    """Says why there is no such flag here, unless it is given with the value that this server has anyway."""
+    """Says why this server lacks a flag, unless it is given with the value that the server has anyway."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         has, reason = FIXED.get(self.dest, (None, REFUSED.get(self.dest)))
@@ -98,7 +98,7 @@ class Refuse(argparse.Action):
 
 
 def parse() -> argparse.Namespace:
-    """Parses the command line, whose flags can be written with hyphens too. Exits with status 2 where it is wrong."""
+    """Parses the command line; flags may also be written with hyphens. Exits with status 2 if it is wrong."""
     parser = command_line.ArgumentParser(sys.modules["__main__"].__doc__)
     add = parser.add_argument
     add("--port", metavar="PORT", type=port, default=8500, help="gRPC port; 0 disables it")

@@ -42,7 +42,7 @@ SERVICES = {
 
 
 class GrpcServer:
-    """The server, in the event loop that runs."""
+    """The gRPC server, in the running event loop."""
 
     def __init__(self, server: Any, models: Models) -> None:
         self.server, self.models, self.health = server, models, health.aio.HealthServicer()
@@ -51,7 +51,7 @@ class GrpcServer:
     async def start(
         cls, models: Models, gate: Gate, flags: argparse.Namespace, reload: Callable[[bytes], Awaitable[str]]
     ) -> "GrpcServer":
-        """Listens. Raises OSError if the address is taken."""
+        """Starts listening. Raises OSError if the address is taken."""
         options = [("grpc.max_receive_message_length", flags.max_request_bytes), ("grpc.so_reuseport", 1)]
         started = cls(grpc.aio.server(options=options), models)
         server, service = started.server, Service(models, gate, flags.max_seconds, reload)
@@ -78,26 +78,26 @@ class GrpcServer:
             await self.health.set(service, states.SERVING if self.models.is_ready else states.NOT_SERVING)
 
     async def stop(self, seconds: float) -> None:
-        """Takes no more requests, and waits for the running ones."""
+        """Takes no more requests, and waits for the running ones to end."""
         await self.health.enter_graceful_shutdown()
         await self.server.stop(seconds)
 
 
 def predict_work(model: Servable, request: Any) -> Work:
-    """The feed of a PredictRequest, checked. Raises RequestError."""
+    """The checked feed of a PredictRequest. Raises RequestError."""
     signature = model.find_signature(request.model_spec.signature_name)
     return model.check_feed(signature, {key: to_array(proto, key) for key, proto in request.inputs.items()})
 
 
 def examples_work(model: Servable, request: Any, method: str) -> Work:
-    """The feed of a ClassificationRequest or RegressionRequest, checked. Raises RequestError."""
+    """The checked feed of a ClassificationRequest or RegressionRequest. Raises RequestError."""
     signature = model.find_signature(request.model_spec.signature_name, method)
     kind = request.input.WhichOneof("kind")
     examples = list(getattr(request.input, kind).examples) if kind else []
     if not examples:
         raise RequestError("INVALID_ARGUMENT", "no examples: input")
     texts = [example.SerializeToString() for example in examples]
-    if kind == "example_list_with_context":  # messages that are joined as bytes are merged when they are parsed
+    if kind == "example_list_with_context":  # messages joined as bytes are merged when they are parsed
         context = request.input.example_list_with_context.context.SerializeToString()
         texts = [context + text for text in texts]
         texts = [tf.train.Example.FromString(text).SerializeToString() for text in texts]
@@ -105,7 +105,7 @@ def examples_work(model: Servable, request: Any, method: str) -> Work:
 
 
 class Service:
-    """The methods of both services. Their errors become the status of the reply."""
+    """The methods of both services. Their errors become the reply's status."""
 
     def __init__(
         self, models: Models, gate: Gate, seconds: float, reload: Callable[[bytes], Awaitable[str]] | None
@@ -113,7 +113,7 @@ class Service:
         self.models, self.gate, self.seconds, self.reload_with = models, gate, seconds, reload
 
     def handler(self, method: Any) -> Any:
-        """What grpcio calls for a method. Bytes that are not a request are refused."""
+        """Returns what grpcio calls for a method. Bytes that are not a request are refused."""
         function, kind = getattr(self, method.name), message_factory.GetMessageClass(method.input_type)
         timer = metrics.Timer(self.models, method.name, "GRPC")
 
@@ -210,5 +210,5 @@ class Service:
 
 
 def fill_spec(spec: Any, model: Servable, signature: str = "") -> None:
-    """Says in a reply which model and version gave it."""
+    """Fills in which model and version a reply comes from."""
     spec.name, spec.version.value, spec.signature_name = model.name, model.version, signature

@@ -1,4 +1,4 @@
-"""Tensors as protocol buffers: into arrays and back."""
+"""Converts tensors between protocol buffers and arrays."""
 
 import functools
 import math
@@ -15,19 +15,19 @@ MOST = graph_rules.MAX_ELEMENTS
 
 @functools.cache
 def _of_enum(enum: int) -> tuple[Any, np.dtype, str]:
-    """A TensorProto's type, that of its array, and its field. Raises TypeError or KeyError where it has none."""
+    """The type of a TensorProto, its array type, and its field. Raises TypeError or KeyError if there is none."""
     dtype = tf.as_dtype(enum)
     return dtype, np.dtype(dtype.as_numpy_dtype), operations.ELEMENTS[dtype.name]
 
 
 @functools.lru_cache
 def _of_array(dtype: np.dtype) -> tuple[int, str]:
-    """The number of a TensorProto's type, and its field, for the type of an array."""
+    """The TensorProto type number and field for an array's type."""
     return tf.as_dtype(dtype).as_datatype_enum, operations.ELEMENTS.get(dtype.name, "half_val")
 
 
 def to_array(proto: Any, key: str) -> np.ndarray:
-    """The array in a TensorProto, whose shape may ask for more than it holds. Raises RequestError."""
+    """The array in a TensorProto, whose shape may ask for more elements than it holds. Raises RequestError."""
     dims = [dim.size for dim in proto.tensor_shape.dim]
     try:
         dtype, numpy, field = _of_enum(proto.dtype)
@@ -40,7 +40,7 @@ def to_array(proto: Any, key: str) -> np.ndarray:
     if held != wanted and not (held == 1 and wanted > 1 and not content):
         raise RequestError("INVALID_ARGUMENT", f"wrong shape: {key} is {dims} and holds {held:g} elements")
     try:
-        if content:  # what `make_ndarray` does with it, at a tenth of the cost
+        if content:  # as `make_ndarray` does, at a tenth of the cost
             return np.frombuffer(content, numpy).reshape(dims)
         return tf.make_ndarray(proto)
     except OverflowError:
@@ -50,9 +50,9 @@ def to_array(proto: Any, key: str) -> np.ndarray:
 
 
 def fill_tensor(proto: Any, array: np.ndarray) -> None:
-    """Writes an array into the field of its type, `float_val` and the like, as TensorFlow Serving does by default."""
+    """Writes an array into its type's field, such as `float_val`, as TensorFlow Serving does by default."""
     enum, field = _of_array(array.dtype)
-    if field == "half_val":  # numbers of 16 bits, and strings
+    if field == "half_val":  # 16-bit numbers, and strings
         proto.CopyFrom(tf.make_tensor_proto(array))
         return
     proto.dtype = enum

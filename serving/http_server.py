@@ -1,8 +1,8 @@
-"""HTTP for the REST API: uvicorn's server, with limits on what it leaves open, and who may ask.
+"""HTTP for the REST API: uvicorn's server, plus limits that it lacks, and checks on who may ask.
 
-A web page on another site can have a browser send requests to a server on this machine. It is refused by what browsers
-always say: the `Host` of a page that has had its name resolve to this machine is its own, and the `Origin` of a POST is
-the page's.
+A web page on another site can make a browser send requests to a server on this machine. Headers that browsers always
+send expose them: a page whose name resolves to this machine sends its own name as `Host`, and a POST carries the
+page's site as `Origin`.
 """
 
 import argparse
@@ -29,9 +29,9 @@ REASONS = {400: b"Bad Request", 408: b"Request Timeout", 413: b"Content Too Larg
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection that limits how long headers are and how long they take, and how long bodies are."""
+    """A connection that limits the size of headers, the time for them, and the size of bodies."""
 
-    seconds, most_bytes = 30.0, 32 << 20  # for the headers; of a body
+    seconds, most_bytes = 30.0, 32 << 20  # for the headers; in a body
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -43,7 +43,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self.received += len(data)  # also of what the parser keeps to itself until it has ended
+        self.received += len(data)  # including what the parser buffers until it is complete
         super().data_received(data)
         if self.in_head and self.received > MOST_HEAD:
             self._end(431, f"too large: the headers (at most {MOST_HEAD} bytes)")
@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
         self.lengths += len(part)
         if self.lengths > MOST_HEAD:
             self._end(431, f"too large: the headers (at most {MOST_HEAD} bytes)")
-            raise ValueError  # has the parser stop
+            raise ValueError  # stops the parser
 
     def on_headers_complete(self) -> None:
         self.timer.cancel()
@@ -79,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         self._end(400, f"not HTTP: {msg}")
 
     def _end(self, status: int, message: str) -> None:
-        """Answers, and ends the connection."""
+        """Sends an error reply and closes the connection."""
         if self.transport.is_closing():
             return
         body = json.dumps({"error": message}).encode() + b"\n"
@@ -91,14 +91,14 @@ class Protocol(HttpToolsProtocol):
 
 
 class HttpServer:
-    """The server, in the event loop that runs."""
+    """The HTTP server, in the running event loop."""
 
     def __init__(self, server: uvicorn.Server) -> None:
         self.server = server
 
     @classmethod
     async def start(cls, models: Models, gate: Gate, flags: argparse.Namespace) -> "HttpServer":
-        """Listens. Raises OSError if the address is taken."""
+        """Starts listening. Raises OSError if the address is taken."""
         app: Any = Packing(build_app(models, gate, flags))
         if flags.cors_origin:
             app = CORSMiddleware(app, allow_origins=flags.cors_origin, allow_methods=["*"], allow_headers=["*"])
@@ -122,7 +122,7 @@ class HttpServer:
         """Does nothing: each request looks at the models."""
 
     async def stop(self, seconds: float) -> None:
-        """Takes no more requests, and waits for the running ones."""
+        """Takes no more requests, and waits for the running ones to end."""
         self.server.config.timeout_graceful_shutdown = int(seconds)
         self.server.should_exit = True
         await self.server.task
@@ -132,7 +132,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening, self.task = asyncio.Event(), None
-        self.capture_signals = contextlib.nullcontext  # they are the supervisor's
+        self.capture_signals = contextlib.nullcontext  # the supervisor handles them
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
@@ -140,7 +140,7 @@ class _Server(uvicorn.Server):
 
 
 class Packing:
-    """Compresses replies for clients that accept gzip. For others it costs nothing."""
+    """Compresses replies for clients that accept gzip, at no cost for others."""
 
     def __init__(self, app: Any) -> None:
         self.app, self.packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=1)
@@ -151,7 +151,7 @@ class Packing:
 
 
 class Guard:
-    """Refuses what a page of another site has a browser send."""
+    """Refuses requests that a page on another site makes a browser send."""
 
     def __init__(self, app: Any, hosts: list[str] | None, origins: list[str]) -> None:
         self.app, self.hosts, self.origins = app, hosts, frozenset(origins)
@@ -174,12 +174,12 @@ class Guard:
 
 
 def _name(host: str) -> str:
-    """A host without its port."""
+    """A host name without its port."""
     with contextlib.suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
     return ""
 
 
 def _site(origin: str) -> str:
-    """The host and port of an origin, as they are in a `Host`."""
+    """The host and port of an origin, as in a `Host` header."""
     return origin.partition("://")[2]

@@ -1,4 +1,4 @@
-"""The requests that are being worked on, over both protocols: how many at a time, how long each, and where they run."""
+"""The requests in progress over both protocols: how many at a time, how long each may take, and where they run."""
 
 import asyncio
 import time
@@ -9,18 +9,18 @@ from servable import RequestError, Servable, Work
 
 import numpy as np
 
-QUICK = 0.001  # seconds: less than handing a run to another thread is worth
+QUICK = 0.001  # seconds: shorter runs are not worth handing to another thread
 
 
 class Gate:
-    """Counts requests, and calculates for them; to be used in the event loop's thread."""
+    """Counts requests and runs models for them. Use it only in the event loop's thread."""
 
     def __init__(self, most: int, counts: MutableSequence[int], place: int) -> None:
-        """Begins with none.
+        """Starts with no requests.
 
         Args:
-            counts: how many requests each worker works on, in memory that all share.
-            place: of this worker's number there.
+            counts: how many requests each worker is working on, in memory that all workers share.
+            place: the index of this worker in `counts`.
         """
         self.most, self.counts, self.place = most, counts, place
         self.pool = ThreadPoolExecutor(most)
@@ -36,10 +36,10 @@ class Gate:
         self.counts[self.place] -= 1
 
     def is_quick(self, model: Servable, work: Work) -> bool:
-        """Whether a run is expected to take less time than handing it to another thread is worth.
+        """Whether a run is expected to be too short to be worth handing to another thread.
 
-        As long as the last one of about as many rows took. The processor's time is measured, for that of the clock says
-        what else the machine was doing; the first run is not quick, whatever it takes.
+        The estimate is the time of the last run with about as many rows. Processor time is measured, because wall time
+        includes what else the machine was doing. The first run never counts as quick.
         """
         return model.taken.get((work.signature, work.rows.bit_length()), QUICK) < QUICK
 
@@ -52,21 +52,21 @@ class Gate:
             model.taken[work.signature, work.rows.bit_length()] = time.thread_time() - started
 
     async def run(self, model: Servable, work: Work, seconds: float) -> dict[str, np.ndarray]:
-        """Calculates here where that is quick, otherwise in a thread.
+        """Runs the model here if that is quick, otherwise in a thread.
 
         Raises:
-            RequestError: it cannot be calculated, or the time is over.
+            RequestError: the outputs cannot be calculated, or the time is over.
         """
         if self.is_quick(model, work):
             return self.calculate(model, work, seconds)
         future = asyncio.get_running_loop().run_in_executor(self.pool, self._run_kept, model, work, seconds)
         try:
             return await asyncio.wait_for(asyncio.shield(future), seconds)
-        except asyncio.TimeoutError:  # noqa: UP041  (another class than TimeoutError in Python 3.10)
+        except asyncio.TimeoutError:  # noqa: UP041  (not the same class as TimeoutError in Python 3.10)
             raise RequestError("DEADLINE_EXCEEDED", f"not done within {seconds:g} s") from None
 
     def _run_kept(self, model: Servable, work: Work, seconds: float) -> dict[str, np.ndarray]:
-        """Goes on to its end also when nobody waits for it any more: till then the version must stay."""
+        """Runs to its end even if nobody waits for it any more; the version must stay loaded until then."""
         with model.in_use() as kept:
             if kept is None:
                 raise RequestError(

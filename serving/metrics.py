@@ -1,7 +1,7 @@
-"""Metrics for Prometheus, under TensorFlow Serving's names where it has them; those of all workers added up.
+"""Metrics for Prometheus, summed over all workers, under TensorFlow Serving's names where those exist.
 
-`prometheus_client` keeps them in files, one per process, in the folder that PROMETHEUS_MULTIPROC_DIR names while it is
-imported. What a worker that has ended counted stays counted.
+`prometheus_client` keeps them in files, one per process, in the folder that PROMETHEUS_MULTIPROC_DIR names when it is
+imported. What an ended worker counted stays counted.
 """
 
 import time
@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COUNT = ":tensorflow:serving:request_count"
 LABELS = ["model_name", "version", "API", "entrypoint"]
-BUCKETS = [10 * 1.8**i for i in range(33)]  # microseconds, as TensorFlow Serving has them
+BUCKETS = [10 * 1.8**i for i in range(33)]  # microseconds, like TensorFlow Serving's
 
 requests = Counter(COUNT, "The total number of requests.", [*LABELS, "status"])
 latency = Histogram(
@@ -30,18 +30,18 @@ latency = Histogram(
 
 
 class Timer:
-    """Measures requests of one method over one protocol."""
+    """Measures the requests for one method over one protocol."""
 
     def __init__(self, models: Models, api: str, entrypoint: str) -> None:
         self.models, self.api, self.entrypoint = models, api, entrypoint
-        self.known: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}  # looking labels up takes its time
+        self.known: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}  # looking labels up is slow
 
     def measure(self, name: str) -> "Outcome":
-        """Counts a request for a model, unless there is none of that name: clients must not make up labels."""
+        """Counts a request under its model's name if that exists: clients must not be able to make up labels."""
         return Outcome(self, name if name in self.models.plan.models else "")
 
     def count(self, model: str, version: str, status: str, seconds: float) -> None:
-        """Counts a request that has ended."""
+        """Counts an ended request."""
         known = self.known.get((model, version, status))
         if known is None:
             labels = model, version, self.api, self.entrypoint
@@ -52,7 +52,7 @@ class Timer:
 
 
 class Outcome:
-    """A request from its beginning to its end."""
+    """A request from start to end."""
 
     def __init__(self, timer: Timer, model: str) -> None:
         self.timer, self.model, self.version = timer, model, ""
@@ -67,13 +67,13 @@ class Outcome:
 
 
 class State:
-    """What every worker knows of all: the versions that are offered, and how many requests are in flight."""
+    """What every worker knows about all of them: the offered versions, and the number of requests in flight."""
 
     def __init__(self, models: Models, gate: Gate) -> None:
         self.models, self.gate = models, gate
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """For prometheus_client."""
+        """Yields the metrics, for prometheus_client."""
         family = GaugeMetricFamily(
             "model_server_loaded_version", "1 for each version that is served.", labels=["model_name", "version"]
         )
@@ -90,5 +90,5 @@ def text(models: Models, gate: Gate) -> bytes:
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     registry.register(State(models, gate))
-    # TensorFlow Serving's counter lacks the ending that prometheus_client gives to every counter.
+    # TensorFlow Serving's counter lacks the suffix that prometheus_client gives every counter.
     return generate_latest(registry).replace(f"{COUNT}_total".encode(), COUNT.encode())

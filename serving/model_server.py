@@ -4,7 +4,7 @@
     python serving/model_server.py --model_name cnn --model_base_path exports/cnn
     python serving/model_server.py --model_config_file serving/models.config
 
-Reads MODEL_BASE_PATH/VERSION, a SavedModel each. The newest version is served; later ones are picked up.
+Reads the SavedModels MODEL_BASE_PATH/VERSION. The newest version is served; later ones are picked up.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from model_import_export import command_line, graph_mode
 
 def main() -> None:
     flags = command.parse()
-    graph_mode.load()  # once, for all that are forked from this process
+    graph_mode.load()  # once, for all processes forked from this one
     from configuration import METRICS, Config, read_configs, read_monitoring
     from supervisor import Supervisor
     from worker import reserve
@@ -34,9 +34,9 @@ def main() -> None:
         raise ValueError(f"no such model: {min(unknown)} in --trust (there are: {', '.join(c.name for c in configs)})")
     gc.collect()
     gc.freeze()  # otherwise a full collection walks TensorFlow's hundreds of thousands of objects during a request
-    # grpcio reads this in the workers. Its newer listener hands each request to a further thread: a third slower.
+    # The workers' grpcio reads this. Its newer listener passes each request to another thread: a third slower.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="model_server.")  # which the workers look up
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="model_server.")  # read by the workers
     try:
         with contextlib.ExitStack() as ports:
             for flag, port in (("--port", flags.port), ("--rest_api_port", flags.rest_api_port)):

@@ -1,4 +1,4 @@
-"""The loaded versions of a worker, and how a request finds the one that it names."""
+"""A worker's loaded versions, and how to find the one that a request names."""
 
 import contextlib
 import threading
@@ -15,10 +15,10 @@ class Models:
     """The versions that a worker has loaded, kept in step with the plan."""
 
     def __init__(self, load: Callable[[Key, object], Servable], report: Callable[[Report], None]) -> None:
-        """Begins with none.
+        """Starts with no version.
 
         Args:
-            load: loads a version by its key and terms. What it raises is reported.
+            load: loads a version by its key and terms. If it raises, the error is reported.
             report: called when what is loaded has changed.
         """
         self.load, self.report = load, report
@@ -66,7 +66,7 @@ class Models:
         return all(model.offered for model in self.plan.models.values())
 
     def find(self, name: str, version: int = 0, label: str = "") -> Servable:
-        """The servable of a version or label; 0 and none are the newest. Raises RequestError."""
+        """The servable of a version or label; without either, the newest version. Raises RequestError."""
         model = self.plan.models.get(name)
         if model is None:
             raise RequestError("NOT_FOUND", f"no such model: {name[:100]} (there are: {', '.join(self.names)})")
@@ -84,7 +84,7 @@ class Models:
 
     @contextlib.contextmanager
     def use(self, name: str, version: int, label: str, outcome: Any) -> Iterator[Servable]:
-        """Finds a servable and keeps it from being unloaded meanwhile; the outcome of the request has its version."""
+        """Finds a servable and keeps it from being unloaded; records its version in the request's outcome."""
         while True:
             with self.find(name, version, label).in_use() as servable:
                 if servable:
@@ -94,7 +94,7 @@ class Models:
             time.sleep(0)  # it is being unloaded: look again for what is offered now
 
     def states(self, name: str, version: int = 0, label: str = "") -> list[tuple[int, Status]]:
-        """The states of a model's versions, the newest first; of one, where one is named. Raises RequestError."""
+        """The states of a model's versions, newest first; of one, if one is named. Raises RequestError."""
         model = self.plan.models.get(name)
         if model is None or label:
             version = self.find(name, version, label).version

@@ -1,7 +1,7 @@
 """The messages between the supervisor, which watches the folders, and the workers, which answer requests.
 
-A version is judged once, then loaded by every worker, then offered by every worker: a client that was told that it is
-available gets it from each of them.
+A version is judged once, then loaded by every worker, then offered by every worker. So a client that was told that it
+is available gets it from each of them.
 """
 
 from collections.abc import Mapping
@@ -9,24 +9,24 @@ from typing import NamedTuple
 
 from servable import Key
 
-# The states that TensorFlow Serving's GetModelStatus knows.
+# The states in TensorFlow Serving's GetModelStatus.
 LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
 
-Looks = tuple[tuple[str, int, int], ...]  # of a folder's files: name, size, time
+Looks = tuple[tuple[str, int, int], ...]  # name, size and time of each file in a folder
 
 
 class Status(NamedTuple):
-    """The state of a version, and why it ended if it did so with an error."""
+    """The state of a version, and the error if it ended with one."""
 
     state: str
     error: str = ""
 
 
 class Terms(NamedTuple):
-    """How a version that was judged is loaded."""
+    """How a judged version is loaded."""
 
-    rows: Mapping[str, int] | None  # by signature, how many it takes at once; None for one that is trusted
-    looks: Looks  # of what was judged
+    rows: Mapping[str, int] | None  # how many each signature takes at once; None for a trusted model
+    looks: Looks  # of the files that were judged
 
 
 class Model(NamedTuple):
@@ -46,8 +46,8 @@ class Plan(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a worker does."""
+    """What a worker is doing."""
 
-    loaded: Mapping[Key, str] = {}  # with what to say of each: how many rows it takes
+    loaded: Mapping[Key, str] = {}  # each with a note on how many rows it takes
     errors: Mapping[Key, str] = {}
     is_open: bool = False

@@ -41,7 +41,7 @@ PATHS = [f"/v1/models/{{name:name}}{ending}" for ending in ("", "/versions/{vers
 
 
 class _Name(Convertor):
-    """A model's name: a colon ends it, so that GET of `M:predict` is 405 and no model of that name."""
+    """A model's name. A colon ends it, so that GET of `M:predict` gives 405, not a model with that name."""
 
     regex = "[^/:]+"
 
@@ -56,7 +56,7 @@ register_url_convertor("name", _Name())
 
 
 class Deadline:
-    """Ends what is awaited within it with TimeoutError when the time is over. (`asyncio.timeout` needs Python 3.11.)"""
+    """Cancels what is awaited within it when the time is over: TimeoutError. (`asyncio.timeout` needs Python 3.11.)"""
 
     def __init__(self, seconds: float) -> None:
         self.task, self.is_over = asyncio.current_task(), False
@@ -76,7 +76,7 @@ class Deadline:
 
 
 def reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A reply of JSON."""
+    """A JSON reply."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     if status in (429, 503):
         headers = {"Retry-After": "1"}
@@ -84,11 +84,11 @@ def reply(document: Any, status: int = 200, headers: dict[str, str] | None = Non
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """A request's body, unpacked where it is compressed with gzip.
+    """Reads a request's body, and unpacks it if it is compressed with gzip.
 
     Raises:
-        RequestError: it is longer than `limit` bytes, packed or unpacked. Up to twice as much is read and dropped then,
-            for a client that reads no answer before it has sent all. Or it is in another coding, or damaged.
+        RequestError: it is longer than `limit` bytes, packed or unpacked; up to twice as much is then read and dropped,
+            for a client that reads no answer before it has sent everything. Or it has another coding, or is damaged.
     """
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding not in ("identity", "gzip", "x-gzip"):
@@ -112,7 +112,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def _unpack(unpacker: Any, part: bytes, most: int) -> bytes:
-    """At most so many bytes of what comes out; it must not grow beyond the limit before it is looked at."""
+    """At most `most` unpacked bytes: the body must not grow beyond its limit before it is checked."""
     try:
         return unpacker.decompress(part, most)
     except zlib.error as error:
@@ -120,7 +120,7 @@ def _unpack(unpacker: Any, part: bytes, most: int) -> bytes:
 
 
 class Api:
-    """The functions behind the paths: models are found by name and version, `versions/0` is the newest."""
+    """The functions behind the paths. Models are found by name and version; `versions/0` is the newest."""
 
     def __init__(self, models: Models, gate: Gate, flags: argparse.Namespace) -> None:
         self.models, self.gate = models, gate
@@ -128,7 +128,7 @@ class Api:
         self.description = json.loads((HERE / "openapi.json").read_text())
 
     def call(self, method: str, parse: Callable[..., Any], write: Callable[..., bytes]) -> Callable[..., Any]:
-        """A function that answers requests of a method."""
+        """Returns a function that answers requests for a method."""
         timer = metrics.Timer(self.models, method.capitalize(), "REST")
 
         async def call(request: Request) -> Response:
@@ -180,9 +180,9 @@ class Api:
 
 
 def build_app(models: Models, gate: Gate, flags: argparse.Namespace) -> Starlette:
-    """The application."""
+    """Builds the application."""
     api = Api(models, gate, flags)
-    routes = []  # the first that fits answers: what is asked most comes first
+    routes = []  # the first match answers, so the most frequent come first
     for method, parse, write in (
         ("predict", _parse_predict, rest_json.predict_reply),
         ("classify", _parse_examples, lambda results, _: rest_json.classify_reply(results)),

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's JSON: requests into arrays, results into replies.
+"""TensorFlow Serving's JSON: turns requests into arrays, and results into replies.
 
 Source: https://www.tensorflow.org/tfx/serving/api_rest. `NaN`, `Infinity` and `-Infinity`, which JSON lacks, are
 accepted and returned as bare tokens. Binary strings are `{"b64": "..."}`.
@@ -26,7 +26,7 @@ SPACE = re.compile(r"[ \t\n\v\f\r]+")
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Parses a request's body, an object. Raises RequestError."""
+    """Parses a request's body, which must be an object. Raises RequestError."""
     try:
         try:
             document = orjson.loads(body)
@@ -42,7 +42,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """A number with a point or an exponent. Infinity is a token of its own."""
+    """Parses a number with a point or an exponent. Infinity is a separate token."""
     number = float(text)
     if math.isinf(number):
         raise RequestError("INVALID_ARGUMENT", f"out of range for float64: {text[:40]}")
@@ -50,7 +50,7 @@ def _finite(text: str) -> float:
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The `signature_name` of a request, empty where there is none. Raises RequestError."""
+    """The `signature_name` of a request; empty if there is none. Raises RequestError."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise RequestError("INVALID_ARGUMENT", "not a string: signature_name")
@@ -58,7 +58,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
 
 
 def parse_predict(document: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray], int]:
-    """The arrays of a predict request by key, and the number of rows, 0 in column form. Raises RequestError."""
+    """A predict request's arrays by key, and its number of rows, which is 0 in column form. Raises RequestError."""
     unknown = document.keys() - {"signature_name", "instances", "inputs"}
     if unknown or ("instances" in document) == ("inputs" in document):
         wrong = f": {min(unknown)}" if unknown else ""
@@ -94,7 +94,7 @@ def _only(inputs: Mapping[str, Tensor], values: Any) -> dict[str, Any]:
 
 
 def to_array(value: Any, tensor: Tensor, key: str) -> np.ndarray:
-    """An array of the tensor's dtype from nested lists. Raises RequestError: ragged, of other types, out of range."""
+    """An array of the tensor's dtype from nested lists. Raises RequestError: ragged, another type or out of range."""
     shape, flat = [], [value]
     while any(isinstance(element, list) for element in flat):
         lengths = {len(element) if isinstance(element, list) else -1 for element in flat}
@@ -136,7 +136,7 @@ def _bytes(value: Any, key: str) -> bytes:
 
 
 def _from_base64(text: str, key: str) -> bytes:
-    """Decodes as TensorFlow Serving does: padding can be left out but not be wrong, white space does not count."""
+    """Decodes as TensorFlow Serving does: padding may be missing but not wrong, and white space is ignored."""
     text = SPACE.sub("", text)
     data = text.rstrip("=")
     try:
@@ -152,7 +152,7 @@ def _kind(value: Any) -> str:
 
 
 def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
-    """The serialized tf.Examples of a classify or regress request, its context in each. Raises RequestError."""
+    """A classify or regress request's serialized tf.Examples, each with the context. Raises RequestError."""
     unknown = document.keys() - {"signature_name", "context", "examples"}
     examples, context = document.get("examples"), document.get("context", {})
     if unknown or not isinstance(context, dict) or not isinstance(examples, list) or not examples:
@@ -179,7 +179,7 @@ def _example(example: Any, context: Mapping[str, Any]) -> bytes:
                 feature.int64_list.value.extend(values)
             elif kinds <= {int, float}:
                 if any(math.isfinite(element) and abs(element) > MOST_FLOAT32 for element in values):
-                    raise OverflowError  # a protocol buffer would take it for infinity
+                    raise OverflowError  # a protocol buffer would turn it into infinity
                 feature.float_list.value.extend(values)
             else:
                 feature.bytes_list.value.extend(_bytes(element, key) for element in values)
@@ -205,8 +205,8 @@ def predict_reply(results: Mapping[str, np.ndarray], by_row: int) -> bytes:
 
 
 def _values(array: np.ndarray, key: str) -> Any:
-    """What `dump` takes: numbers, and text. Bytes that are not UTF-8, or whose key ends in `_bytes`, become base64."""
-    if array.dtype.name in ("float16", "bfloat16"):  # which orjson does not know
+    """Values for `dump`: numbers and text. Bytes that are not UTF-8, or whose key ends in `_bytes`, become base64."""
+    if array.dtype.name in ("float16", "bfloat16"):  # orjson does not know it
         return array.astype(np.float32)
     if array.dtype.kind not in "OS":
         return array
@@ -249,7 +249,7 @@ def _with_tokens(value: np.ndarray) -> list[Any]:
 
 
 def classes_and_scores(results: Mapping[str, np.ndarray]) -> tuple[list[list[bytes]], list[list[float]]]:
-    """The labels and scores of a classification, one list per example. Raises RequestError where it has no such."""
+    """A classification's labels and scores, one list per example. Raises RequestError if the outputs are others."""
     classes, scores = results.get("classes"), results.get("scores")
     known = [array for array in (classes, scores) if array is not None]
     if not known or any(array.ndim != 2 or array.shape != known[0].shape for array in known):
@@ -259,7 +259,7 @@ def classes_and_scores(results: Mapping[str, np.ndarray]) -> tuple[list[list[byt
 
 
 def regressions(results: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The numbers of a regression, one per example. Raises RequestError where it has no such."""
+    """A regression's numbers, one per example. Raises RequestError if the outputs are others."""
     values = next(iter(results.values())) if len(results) == 1 else results.get("outputs")
     if values is None or values.dtype.kind not in "fV" or values.size != values.shape[:1][0]:
         raise RequestError("INVALID_ARGUMENT", "not one number per example: the outputs")
@@ -269,7 +269,7 @@ def regressions(results: Mapping[str, np.ndarray]) -> np.ndarray:
 def classify_reply(results: Mapping[str, np.ndarray]) -> bytes:
     """`{"results": [[[label, score], ...], ...]}`, one inner list per example.
 
-    TensorFlow Serving's page calls the key `result`; what it answers with is `results`.
+    TensorFlow Serving's page calls the key `result`, but the server answers with `results`.
     """
     labels, scores = classes_and_scores(results)
     texts = _values(np.array(labels, object), "classes")

@@ -1,4 +1,4 @@
-"""A version of a model that is loaded: what its signatures take, and how they are run."""
+"""A loaded version of a model: what its signatures take, and how they are run."""
 
 import contextlib
 import math
@@ -17,7 +17,7 @@ PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{method}" for method in ("pre
 
 
 class RequestError(ValueError):
-    """A request that cannot be answered. `code` is the name of a gRPC status code; REST has a number for each."""
+    """A request cannot be answered. `code` is the name of a gRPC status code; REST has a number for each."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class RequestError(ValueError):
 
 
 class Key(NamedTuple):
-    """A version as it is loaded: a further loading of the same folder has another number."""
+    """A version as loaded: loading the same folder again gives another number."""
 
     name: str
     version: int
@@ -34,38 +34,38 @@ class Key(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """What a signature says of one of its tensors."""
+    """What a signature says about one of its tensors."""
 
     name: str  # in the graph
     dtype: Any  # tf.DType
-    shape: tuple[int, ...] | None  # -1 where a dimension is open; None where the rank is
-    numpy: np.dtype  # of arrays that are fed
-    row: int  # numbers in a row, as far as the shape says
+    shape: tuple[int, ...] | None  # -1 for an open dimension; None if the rank is open
+    numpy: np.dtype  # dtype of the arrays to feed
+    row: int  # numbers in a row, as far as the shape tells
 
 
 class Work(NamedTuple):
-    """A feed that was checked: arrays by key, and how they are run."""
+    """A checked feed: arrays by key, and how they are run."""
 
     signature: str
     feed: Mapping[str, np.ndarray]
     rows: int
-    by_one: bool = False  # the signature takes one row: each is run by itself
-    is_flat: bool = False  # a number was given for each row of one, and so is returned
+    by_one: bool = False  # the signature takes one row, so each row is run by itself
+    is_flat: bool = False  # rows of one number were given as bare numbers, and are returned so
 
 
 class Servable:
     """A version of a model, loaded into a session."""
 
     def __init__(self, key: Key, tags: frozenset[str], rows: Mapping[str, int] | None, most_rows: int) -> None:
-        """Loads the SavedModel in a folder, which was judged before.
+        """Loads the SavedModel in a folder, which has already been judged.
 
         Args:
-            tags: of the graph to load; where no graph has just these, the only one that has them among others.
-            rows: how many rows each signature takes at once, None for a model that is trusted.
-            most_rows: of any request.
+            tags: the tags of the graph to load; if no graph has exactly these, the only one that has them among others.
+            rows: how many rows each signature takes at once; None for a model that is trusted.
+            most_rows: the most rows of any request.
 
         Raises:
-            ModelError: there is no such graph, or it cannot be loaded. OSError.
+            ModelError: there is no such graph, or it cannot be loaded. OSError: a file cannot be read.
         """
         self.key, self.name, self.version = key, key.name, key.version
         meta_graph = _find_meta_graph(model_file.read_saved_model(key.path), tags)
@@ -78,7 +78,7 @@ class Servable:
         self.most = most_rows
         self.session = tf.Session(graph=tf.Graph(), config=session_config())
         self.running, self.closing = 0, False
-        self.taken: dict[tuple[str, int], float] = {}  # seconds of the last runs, for in_flight.py
+        self.taken: dict[tuple[str, int], float] = {}  # seconds that the last runs took, for in_flight.py
         self.changed = threading.Condition()
         try:
             with self.session.graph.as_default(), model_file.explaining(key.path):
@@ -90,11 +90,11 @@ class Servable:
             raise
 
     def _prepare(self, signature: str) -> Any:
-        """A function of the arrays for the signature's inputs, in the order of their keys, that returns its outputs."""
+        """Returns a function from arrays for the signature's inputs, in the order of their keys, to its outputs."""
         feeds, outputs = (
             [tensor.name for tensor in tensors[signature].values()] for tensors in (self.inputs, self.outputs)
         )
-        fetches = [name for name in outputs if name not in feeds]  # TensorFlow does not fetch what is fed
+        fetches = [name for name in outputs if name not in feeds]  # TensorFlow cannot fetch what is fed
         run = make_callable(self.session, feeds, fetches) if fetches else lambda *_: []
         if fetches == outputs:
             return run
@@ -107,7 +107,7 @@ class Servable:
 
     @property
     def limit(self) -> str:
-        """How many rows signatures take, where the model's size makes it fewer than the server takes."""
+        """How many rows signatures take, for those that the model's size limits to fewer than the server takes."""
         fewer = {
             name: f"{most} row{'s' * (most > 1)}"
             for name, most in self.most_rows.items()
@@ -121,7 +121,7 @@ class Servable:
         return f" (per request at most {', '.join(f'{rows} with {name}' for name, rows in fewer.items())})"
 
     def find_signature(self, name: str, method: str = PREDICT) -> str:
-        """The name of a signature, `serving_default` for none. Raises RequestError; it lists those there are."""
+        """The name of a signature, by default `serving_default`. Raises RequestError that lists those that exist."""
         name = name or "serving_default"
         signature = self.signatures.get(name)
         if signature is None or (method != PREDICT and signature.method_name != method):
@@ -138,14 +138,14 @@ class Servable:
     def check_feed(self, signature: str, feed: Mapping[str, np.ndarray], rows: int = 0) -> Work:
         """Compares a feed with the signature.
 
-        As with TensorFlow Serving, numbers `[n]` are taken for rows `[n, 1]`. A signature that takes one row, or
-        scalars, is run for each of n rows.
+        As in TensorFlow Serving, numbers `[n]` count as rows `[n, 1]`. A signature that takes one row, or scalars, is
+        run once for each of n rows.
 
         Args:
-            rows: in row form, how many there are, otherwise 0; what has no inputs is run so often.
+            rows: the number of rows in row form, otherwise 0; a signature without inputs is run that many times.
 
         Raises:
-            RequestError: it says what is expected.
+            RequestError: the feed does not fit; the error says what is expected.
         """
         inputs = self.inputs[signature]
         if feed.keys() != inputs.keys():
@@ -182,13 +182,13 @@ class Servable:
         return Work(signature, arrays, max(counts, default=max(rows, 1)), by_one, "flat" in ways)
 
     def run(self, work: Work, until: float = math.inf) -> dict[str, np.ndarray]:
-        """Calculates all outputs of a signature, for a feed that was checked.
+        """Calculates all outputs of a signature for a checked feed.
 
         Args:
-            until: on the monotonic clock; the rows of a signature that takes one at a time end then.
+            until: a time on the monotonic clock, after which a signature that takes one row at a time starts no other.
 
         Raises:
-            RequestError: it cannot be calculated.
+            RequestError: the outputs cannot be calculated, or the time is over.
         """
         call, arrays = self.calls[work.signature], list(work.feed.values())
         try:
@@ -215,7 +215,7 @@ class Servable:
         return list(joined)
 
     def close(self) -> None:
-        """Waits until no request runs in it any more, and frees it."""
+        """Waits until no request is running in it, then frees it."""
         with self.changed:
             self.closing = True  # from now on `in_use` yields None
             self.changed.wait_for(lambda: not self.running)
@@ -223,7 +223,7 @@ class Servable:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator["Servable | None"]:
-        """Keeps it from being closed meanwhile; yields None where that has begun already."""
+        """Keeps it from being closed; yields None if closing has already begun."""
         with self.changed:
             taken = None if self.closing else self
             self.running += taken is not None
@@ -269,7 +269,7 @@ def _fits(declared: tuple[int, ...] | None, given: tuple[int, ...]) -> bool:
 
 
 def _way(declared: tuple[int, ...] | None, given: tuple[int, ...]) -> str | None:
-    """How an array is fed: as it is, as a row of each number, or by one row at a time; None where it does not fit."""
+    """How an array is fed: as it is, as rows of one number, or one row at a time; None if it does not fit."""
     if _fits(declared, given):
         return "as it is"
     if declared[-1:] == (1,) and _fits(declared, (*given, 1)):

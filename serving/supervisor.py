@@ -1,7 +1,7 @@
-"""The process that watches the folders and the workers: it judges versions, plans, and answers no request itself.
+"""The process that watches the folders and the workers: it judges versions and plans, but answers no requests itself.
 
-It has one thread, and it only imports TensorFlow, for all its children. So it can fork a worker, or a process that
-judges, at any time.
+It has one thread, and imports TensorFlow only for its children. So it can fork a worker, or a process that judges, at
+any time.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from servable import Key
 from versions import Versions, nothing_in, require
 
 FORK = multiprocessing.get_context("fork")
-AT_ONCE = os.cpu_count() or 1  # versions that are judged
+AT_ONCE = os.cpu_count() or 1  # versions judged at the same time
 SECONDS_TO_STOP = 35.0
-SECONDS_BETWEEN_STARTS = 1.0  # of the same worker
+SECONDS_BETWEEN_STARTS = 1.0  # for the same worker
 NEVER = 1e9
-ADVICE = re.compile(r" \([^()]*--allow-op[^()]*\)")  # of the gate, to those who run it by hand
+ADVICE = re.compile(r" \([^()]*--allow-op[^()]*\)")  # the gate's advice to those who run it by hand
 
 
 class Child:
-    """A process that was forked, and the pipe to it."""
+    """A forked process, and the pipe to it."""
 
     def __init__(self, work: Any, *arguments: Any) -> None:
         self.pipe, its = FORK.Pipe()
@@ -41,14 +41,14 @@ class Child:
         its.close()
 
     def receive(self) -> Any:
-        """What it says; None where it has ended."""
+        """What it says; None if it has ended."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
             return None
 
     def end(self) -> str:
-        """Waits for its end. Returns the signal or the status that it ended with."""
+        """Waits for the process to end. Returns the signal or status that it ended with."""
         self.process.join()
         self.pipe.close()
         code = self.process.exitcode or 0
@@ -63,13 +63,13 @@ class Worker(Child):
         self.report, self.plan = Report(), plan
 
     def send(self, message: Any) -> None:
-        """Tells it something, unless it has just ended."""
+        """Sends it a message, unless it has just ended."""
         with contextlib.suppress(OSError):
             self.pipe.send(message)
 
 
 def _begin(parent: int, parents: Connection, work: Any, *arguments: Any) -> None:
-    """A child's first function: it ends with its parent, and leaves signals to it."""
+    """Runs first in a child, which then ends with its parent and leaves signals to it."""
     parents.close()
     trial.end_with_parent(parent)
     signal.set_wakeup_fd(-1)
@@ -97,7 +97,7 @@ class Supervisor:
         self.judges: dict[Key, Child] = {}
         self.workers: list[Worker | None] = [None] * flags.workers
         self.not_before = [0.0] * flags.workers
-        self.counts = FORK.RawArray("i", flags.workers)  # of each worker's requests in flight
+        self.counts = FORK.RawArray("i", flags.workers)  # each worker's requests in flight
         self.reloads: list[tuple[Worker, int, list[str]]] = []
         self.has_judged = self.is_open = self.has_said_so = False
         self.complaint = ""
@@ -109,7 +109,7 @@ class Supervisor:
 
         Raises:
             SystemExit: a model has no version at the start.
-            OSError: a port cannot be had.
+            OSError: a port cannot be opened.
         """
         signals, written = os.pipe()
         os.set_blocking(written, False)
@@ -138,7 +138,7 @@ class Supervisor:
         return {child.pipe: child for child in [*self.judges.values(), *self.workers] if child}
 
     def _seconds(self) -> float:
-        """How long to wait, unless something happens before."""
+        """How long to wait if nothing happens."""
         times = [self.look_at, self.reread_at]
         if self.has_judged:
             times += [self.not_before[i] for i, each in enumerate(self.workers) if not each]
@@ -171,20 +171,20 @@ class Supervisor:
         self.look_at = time.monotonic() + (self.flags.file_system_poll_wait_seconds or NEVER)
         try:
             self.versions.look()
-        except Exception as error:  # a folder that changes while it is read: the next look finds it whole
+        except Exception as error:  # if a folder changes while it is read, the next look finds it whole
             command_line.warn(error)
 
     def _require_all(self) -> None:
-        """Ends the start where a model has no version."""
+        """Ends the server if a model has no version at the start."""
         missing = self.versions.missing()
         for name, errors in missing.items():
-            if not errors:  # which have been said
+            if not errors:  # others have been printed
                 command_line.warn(f"no model: {name}: {nothing_in(self.versions.configs[name])}")
         if missing and not self.versions.unjudged:
             raise SystemExit(1)
 
     def _tell(self, plan: Plan) -> None:
-        """Tells the workers what is planned, and replaces those that have ended."""
+        """Sends the plan to the workers, and replaces those that have ended."""
         for i, each in enumerate(self.workers):
             if each and each.plan != plan:
                 each.plan = plan
@@ -201,7 +201,7 @@ class Supervisor:
             print(f"REST on http://{worker.address(flags.host, flags.rest_api_port)}", flush=True)
 
     def _listen(self, child: Child) -> None:
-        """Takes what a child says, or its end."""
+        """Handles a child's message, or its end."""
         said = child.receive()
         if not isinstance(child, Worker):
             key = next(key for key, each in self.judges.items() if each is child)
@@ -225,7 +225,7 @@ class Supervisor:
             command_line.warn(said[1])
 
     def _reread(self, is_asked: bool) -> None:
-        """Reads the configuration again. One that is bad is refused, and the old one stays."""
+        """Reads the configuration again. If the new one is bad, it is refused and the old one stays."""
         path, complaint = self.flags.model_config_file, ""
         try:
             if path and (configs := read_configs(path)) != list(self.versions.configs.values()):
@@ -245,7 +245,7 @@ class Supervisor:
         self._look()
 
     def _reload_for(self, child: Worker, number: int, text: bytes) -> None:
-        """Takes the configuration of a HandleReloadConfigRequest."""
+        """Applies the configuration in a HandleReloadConfigRequest."""
         from tensorflow_serving.config import model_server_config_pb2
 
         try:
@@ -257,7 +257,7 @@ class Supervisor:
             self.reloads.append((child, number, [config.name for config in configs]))
 
     def _answer_reloads(self) -> None:
-        """Answers the requests whose models are loaded or refused."""
+        """Answers reload requests whose models are all loaded or refused."""
         for reload in self.reloads.copy():
             child, number, names = reload
             if not any(v.status.state == LOADING and v.key.name in names for v in self.versions.found):

@@ -1,4 +1,4 @@
-"""The versions in the models' folders: which exist, which are wanted, and what becomes of each."""
+"""The versions in the models' folders: which exist, which are wanted, and the state of each."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from model_import_export import ModelError, command_line, model_file
 from plan import AVAILABLE, END, LOADING, UNLOADING, Looks, Model, Plan, Report, Status, Terms
 from servable import Key
 
-MOST_ENDED = 100  # that a model's status remembers
+MOST_ENDED = 100  # ended versions that a model's status remembers
 
 
 class Version:
@@ -22,12 +22,12 @@ class Version:
 
     @property
     def is_live(self) -> bool:
-        """Whether it is, or is to be, loaded."""
+        """Whether it is loaded or is to be."""
         return self.status.state in (LOADING, AVAILABLE)
 
 
 class Versions:
-    """All versions of all models. Nothing here loads anything: `plan` says what the workers are to do."""
+    """All versions of all models. Nothing here loads a version: `plan` says what the workers are to do."""
 
     def __init__(self, configs: Collection[Config], trusted: Collection[str] = ()) -> None:
         self.configs, self.trusted = {config.name: config for config in configs}, frozenset(trusted)
@@ -42,7 +42,7 @@ class Versions:
         self.configs = {config.name: config for config in configs}
 
     def look(self) -> None:
-        """Looks at the folders for versions that are to be loaded, and for those that are wanted no more."""
+        """Looks in the folders for versions to load, and for those that are no longer wanted."""
         for config in self.configs.values():
             mine = {v.key.version: v for v in self.found if v.is_live and _is_of(v.key, config)}
             present = self._present(config)
@@ -54,9 +54,9 @@ class Versions:
         self._drop()
 
     def _present(self, config: Config) -> Mapping[int, str] | None:
-        """The paths of a model's versions by number; None while its folder is away, which the log says once.
+        """The paths of a model's versions by number; None while its folder is away, which is logged once.
 
-        A folder that has become empty is taken for one that is away, such as a share that is not mounted.
+        A folder that has become empty counts as away: it may be a share that is not mounted.
         """
         try:
             present, reason = versions_in(config.base_path), "it holds no version"
@@ -72,12 +72,12 @@ class Versions:
     def _add(self, config: Config, version: int, path: str) -> None:
         looks = looks_of(path)
         if self.ended.get(config.name, {}).get(version, (None, None))[1] == looks:
-            return  # it was refused as it is
+            return  # it was refused and has not changed
         self.number += 1
         self.found.append(Version(Key(config.name, version, path, self.number), looks, config.name in self.trusted))
 
     def _drop(self) -> None:
-        """Unloads what is not wanted. While a version that is wanted is missing, those that are there stay."""
+        """Unloads what is not wanted. While a wanted version is missing, the loaded ones stay."""
         for version in self.found:
             if version.is_live and version.key.name not in self.configs:
                 version.status = Status(UNLOADING)
@@ -93,7 +93,7 @@ class Versions:
 
     @property
     def unjudged(self) -> list[Version]:
-        """The versions that wait for their verdict."""
+        """The versions that are waiting for a verdict."""
         return [version for version in self.found if version.is_live and not version.terms]
 
     def judged(self, key: Key, verdict: Mapping[str, int] | str) -> None:
@@ -106,16 +106,16 @@ class Versions:
                     version.terms = Terms(verdict, version.looks)
 
     def refuse(self, version: Version, error: str, advice: str = "") -> None:
-        """Ends a version with an error, and says so."""
+        """Ends a version with an error, and prints it."""
         key, version.status = version.key, Status(END, error)
         self.ended.setdefault(key.name, {})[key.version] = version.status, version.looks
         command_line.warn(f"not loaded: version {key.version} of model {key.name}: {error}{advice}")
 
     def settle(self, reports: Collection[Report]) -> list[str]:
-        """Takes what the workers report: what all have loaded is available, what none has any more has ended.
+        """Takes the workers' reports: a version is available once all have loaded it, and has ended once none has it.
 
         Returns:
-            What to print.
+            The lines to print.
         """
         lines = []
         for version in self.found:
@@ -142,7 +142,7 @@ class Versions:
         return lines
 
     def blame(self, report: Report, how: str) -> None:
-        """Refuses what a worker that has ended was loading, when that is the second."""
+        """Refuses the versions that a worker was loading when it ended, if that is the second time."""
         for version in self.found:
             if version.status.state == LOADING and version.terms and version.key not in report.loaded:
                 version.deaths += 1
@@ -163,7 +163,7 @@ class Versions:
         return Plan(loads, models, is_open)
 
     def missing(self) -> dict[str, list[str]]:
-        """The models without a version, and why each of theirs was refused; none where none was found."""
+        """The models without a version, and why each of their versions was refused; an empty list if none was found."""
         missing = {}
         for name in self.configs:
             if not any(version.is_live and version.key.name == name for version in self.found):
@@ -177,9 +177,9 @@ def _is_of(key: Key, config: Config) -> bool:
 
 
 def versions_in(base_path: str) -> dict[int, str]:
-    """The paths of the versions in a model's folder, which are folders of digits. Raises OSError."""
+    """The paths of the versions in a model's folder: subfolders whose names are numbers. Raises OSError."""
     found = {}
-    for name in sorted(os.listdir(base_path), reverse=True):  # of 1 and 00001 the one that comes first
+    for name in sorted(os.listdir(base_path), reverse=True):  # of 1 and 00001, the one that sorts first counts
         path = os.path.join(base_path.rstrip("/"), name)
         if name.isdecimal() and name.isascii() and len(name) < 20 and 0 < int(name) < 1 << 63 and is_saved_model(path):
             found[int(name)] = path
@@ -192,7 +192,7 @@ def is_saved_model(path: str) -> bool:
 
 
 def looks_of(path: str) -> Looks:
-    """Names, sizes and times of a folder's files: when they change, it is judged again. Empty where it is not there."""
+    """Names, sizes and times of a folder's files: if they change, it is judged again. Empty if there is no folder."""
     found = []
     for folder, _, names in os.walk(path):
         for name in names:
@@ -221,7 +221,7 @@ def nothing_in(config: Config) -> str:
 
 
 def require(configs: Iterable[Config]) -> None:
-    """Raises ModelError where the folder of a model has no version to serve."""
+    """Raises ModelError if the folder of a model has no version to serve."""
     for config in configs:
         try:
             wanted = config.policy.choose(versions_in(config.base_path))

@@ -15,7 +15,7 @@ MOST = 1000  # requests
 
 
 def warm_up(model: Servable, times: int) -> None:
-    """Runs each request of the file so many times. Raises ModelError where the file is bad; it is named."""
+    """Runs each request in the file `times` times. Raises ModelError that names the file if it is bad."""
     path = os.path.join(model.key.path, FILE)
     if not os.path.exists(path):
         return

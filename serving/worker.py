@@ -1,4 +1,4 @@
-"""A process that answers requests, over REST and gRPC, with the versions that the supervisor has it load."""
+"""A process that answers requests over REST and gRPC, with the versions that the supervisor tells it to load."""
 
 import argparse
 import asyncio
@@ -13,17 +13,17 @@ from model_import_export import command_line
 from plan import Plan, Terms
 from servable import Key, Servable
 
-SECONDS_TO_FINISH = 30  # the requests that run when the server stops
-SECONDS_TO_RETRY = 1.0  # to load what could not be loaded
+SECONDS_TO_FINISH = 30  # for the requests that are running when the server stops
+SECONDS_TO_RETRY = 1.0  # before loading again what could not be loaded
 
 
 def address(host: str, port: int) -> str:
-    """A host and a port as they are written in a URL."""
+    """A host and a port as written in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket for a port that several processes listen on. Raises OSError that names the address."""
+    """A socket for a port that several processes share. Raises OSError that names the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def reserve(host: str, port: int, flag: str) -> socket.socket:
-    """A socket that keeps a port for the workers. Raises OSError where another program listens on it."""
+    """A socket that holds a port for the workers. Raises OSError if another program listens on it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as alone:
@@ -49,7 +49,7 @@ def reserve(host: str, port: int, flag: str) -> socket.socket:
 
 
 class Control:
-    """The thread that does what the supervisor says, while the event loop answers requests."""
+    """The thread that follows the supervisor, while the event loop answers requests."""
 
     def __init__(self, pipe: Connection, flags: argparse.Namespace, plan: Plan, counts: Any, place: int) -> None:
         from in_flight import Gate
@@ -64,7 +64,7 @@ class Control:
         self.loop, self.stopped = asyncio.get_running_loop(), asyncio.Event()
 
     def send(self, message: Any) -> None:
-        """Tells the supervisor something."""
+        """Sends a message to the supervisor."""
         with self.sending:
             self.pipe.send(message)
 
@@ -80,7 +80,7 @@ class Control:
         return servable
 
     def follow(self) -> None:
-        """Does what the supervisor says, until it says stop."""
+        """Follows the supervisor's messages until it says stop."""
         while True:
             is_complete = self.models.apply(self.plan)
             gc.collect()
@@ -118,7 +118,7 @@ class Control:
         self.models.tell()
 
     async def reload(self, config: bytes) -> str:
-        """Passes a new configuration on. Returns what is wrong with it, nothing where it is served."""
+        """Passes a new configuration on to the supervisor. Returns what is wrong with it; nothing if it is served."""
         number = max(self.reloads, default=0) + 1
         future = self.reloads[number] = self.loop.create_future()
         self.send(("reload", number, config))
@@ -130,7 +130,7 @@ class Control:
             future.set_result(error)
 
     async def serve(self) -> None:
-        """Serves until the supervisor says stop; then takes no new requests, and ends when the running ones have."""
+        """Serves until the supervisor says stop. Then takes no new requests, and ends after the running ones."""
         threading.Thread(target=self._follow_or_end, daemon=True).start()
         await self.stopped.wait()
         await asyncio.gather(*(server.stop(SECONDS_TO_FINISH) for server in self.servers))
@@ -146,7 +146,7 @@ class Control:
 
 
 def work(pipe: Connection, flags: argparse.Namespace, plan: Plan, counts: Any, place: int) -> None:
-    """A worker, from its beginning to its end. `counts` and `place` are those of `in_flight.Gate`."""
+    """Runs a worker from start to end. `counts` and `place` are those of `in_flight.Gate`."""
     from model_import_export import graph_mode
 
     import uvloop
@@ -157,4 +157,4 @@ def work(pipe: Connection, flags: argparse.Namespace, plan: Plan, counts: Any, p
         await Control(pipe, flags, plan, counts, place).serve()
 
     uvloop.run(serve())
-    os._exit(0)  # a run whose caller was told 503 may go on for ever: it must not keep the process
+    os._exit(0)  # a run whose caller got a 503 may never end, and must not keep the process alive

@@ -1,9 +1,9 @@
-"""Makes models that no consumer may crash over, hang over or run.
+"""Makes models that no consumer may run, crash on or hang on.
 
     python tests/bad_models.py FOLDER
 
-Most have an input `inputs/x_sample` and an output `linear_regression/add`, so that it is what they do besides that has
-them refused.
+Most have an input `inputs/x_sample` and an output `linear_regression/add`, so that they are refused only for what else
+they do.
 """
 
 import argparse
@@ -19,32 +19,32 @@ from model_import_export.graph_mode import new_saved_model, tf
 
 import numpy as np
 
-# What `make` makes besides the graphs below, and `make_saved_models`.
+# What `make` writes in addition to the graphs below and `make_saved_models`.
 FILES = "empty truncated random text two_forms hidden_attribute flipped sparse empty_nodes folder fifo".split()
 SAVED_MODELS = (
     "reads_passwd reads_zero reads_fifo reads_another reads_at_start reads_parsed restores_when_used restores_at_start "
     "long_entry heavy_start footer entry_size string_length other_shape filled link_to_file link_to_folder "
     "fifo_fingerprint fifo_saved_model_debug_info fifo_variables"
 ).split()
-WRITTEN = "written"  # the file that a graph would write, in the folder where it is run
+WRITTEN = "written"  # the file that a graph would write in the current folder
 
 
 def line() -> Any:
-    """A frozen graph: y = 1.5x - 3, named as the contract names it."""
+    """A frozen graph: y = 1.5x - 3, with the contract's names."""
     with tf.Graph().as_default() as graph:
         build_line()
     return graph.as_graph_def()
 
 
 def build_line() -> tuple[Any, Any]:
-    """Builds that into the default graph. Returns the placeholder and the output."""
+    """Builds that graph in the default graph. Returns the placeholder and the output."""
     x = tf.placeholder(tf.float64, [None, None], name="inputs/x_sample")
     y = tf.multiply(x, tf.constant(1.5, tf.float64, name="slope"), name="linear_regression/mul")
     return x, tf.add(y, tf.constant(-3, tf.float64, name="intercept"), name="linear_regression/add")
 
 
 def graph_with(build: Callable[[Any, Any], object]) -> Any:
-    """The line, and in the same graph what `build` makes of x and y."""
+    """The line, plus what `build` makes of x and y in the same graph."""
     with tf.Graph().as_default() as graph:
         build(*build_line())
     return graph.as_graph_def()
@@ -59,7 +59,7 @@ def output_of(build: Callable[[Any], Any]) -> Any:
 
 
 def recursive() -> Any:
-    """A function that calls itself; TensorFlow's shape inference follows it until the stack ends."""
+    """A function that calls itself; TensorFlow's shape inference follows it until the stack overflows."""
     graph_def = line()
     function = graph_def.library.function.add()
     function.signature.name = "f"
@@ -72,7 +72,7 @@ def recursive() -> Any:
 
 
 def mistyped() -> Any:
-    """A Const whose tensor is of another type than it declares."""
+    """A Const whose tensor has another type than it declares."""
     graph_def = line()
     tensor = next(node for node in graph_def.node if node.name == "slope").attr["value"].tensor
     tensor.CopyFrom(tf.make_tensor_proto(1.5, tf.float32))
@@ -80,7 +80,7 @@ def mistyped() -> Any:
 
 
 def huge_constant() -> Any:
-    """A Const of 10^12 elements, of which the file holds one."""
+    """A Const of 10^12 elements; the file holds only one."""
     graph_def = line()
     shape = next(node for node in graph_def.node if node.name == "slope").attr["value"].tensor.tensor_shape
     for _ in range(2):
@@ -96,14 +96,14 @@ def cycle() -> Any:
 
 
 def unknown_operation() -> Any:
-    """An operation that no TensorFlow has."""
+    """An operation that TensorFlow does not have."""
     graph_def = line()
     graph_def.node.add(name="unknown", op="NoSuchOperation")
     return graph_def
 
 
 def nothing_but(name: str, inputs: int) -> Any:
-    """A graph with one node more, of that operation, which takes as many strings."""
+    """A graph with one more node, of that operation, which takes that many strings."""
     graph_def = graph_with(lambda *_: [tf.constant(WRITTEN, name=f"text{i}") for i in range(inputs)])
     graph_def.node.add(name="bad", op=name, input=[f"text{i}" for i in range(inputs)])
     next(node for node in graph_def.node if node.name == "linear_regression/add").input.append("^bad")
@@ -127,7 +127,7 @@ def splats(x: Any) -> Any:
 
 
 def with_attribute(name: str, operation: str = "AddV2", **value: Any) -> Callable[[], Any]:
-    """The line with an attribute in a node that no operation declares, and the runtime knows."""
+    """The line, one of whose nodes has an attribute that no operation declares but the runtime knows."""
 
     def build() -> Any:
         graph_def = line()
@@ -143,14 +143,14 @@ def with_attribute(name: str, operation: str = "AddV2", **value: Any) -> Callabl
 
 
 def forwarded() -> Any:
-    """`Less` told to write its bools where its input's floats are."""
+    """`Less`, told to write its bools into the memory of its input's floats."""
     graph_def = output_of(lambda x: tf.cast(x < 1.0, tf.float64))
     next(node for node in graph_def.node if node.op == "Less").attr["_forward_input"].list.i.extend([0, 0])
     return graph_def
 
 
 def overflowing() -> Any:
-    """Two constants that hold nothing, one dimension of 2^62: their broadcast overflows."""
+    """Two empty constants with a dimension of 2^62 each: their broadcast overflows."""
     graph_def = output_of(lambda x: x + tf.reduce_sum(tf.zeros([5, 1, 0], tf.float64) - tf.zeros([1, 0], tf.float64)))
     for node in graph_def.node:
         if node.op == "Const" and [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim] == [1, 0]:
@@ -159,7 +159,7 @@ def overflowing() -> Any:
 
 
 def empty_softmax() -> Any:
-    """The softmax of nothing, which is 2^80 wide."""
+    """The softmax of an empty tensor that is 2^80 wide."""
     graph_def = output_of(lambda x: x + tf.cast(tf.reduce_sum(tf.nn.softmax(tf.zeros([0, 2, 2]))), tf.float64))
     for node in graph_def.node:
         if node.op == "Const" and [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim] == [0, 2, 2]:
@@ -169,14 +169,14 @@ def empty_softmax() -> Any:
 
 
 def counted_inputs() -> Any:
-    """AddN of two, which says that they are 2^31 - 1."""
+    """AddN of two inputs that says it has 2^31 - 1."""
     graph_def = output_of(lambda x: tf.add_n([x, x]))
     next(node for node in graph_def.node if node.op == "AddN").attr["N"].i = (1 << 31) - 1
     return graph_def
 
 
 def many_dimensions() -> Any:
-    """A hundred Reshapes by a constant that has a million dimensions and holds nothing."""
+    """A hundred Reshapes by an empty constant that has a million dimensions."""
     graph_def = output_of(lambda x: sum(tf.reshape(x, [1, 1]) for _ in range(100)))
     for node in graph_def.node:
         if node.op == "Const" and node.attr["dtype"].type == tf.int32.as_datatype_enum:
@@ -194,7 +194,7 @@ def doubled_string(x: Any) -> Any:
 
 
 def shape_of_a_fill() -> Any:
-    """A shape that is calculated from 10^12 ones, while the graph is imported."""
+    """A shape that is calculated from 10^12 ones while the graph is imported."""
     graph_def = output_of(lambda x: tf.reshape(x, [tf.cast(tf.reduce_prod(tf.fill([2, 3], 1)), tf.int32), -1]) + 0.0)
     for node in graph_def.node:
         if node.op == "Const" and node.attr["value"].tensor == tf.make_tensor_proto([2, 3]):
@@ -214,7 +214,7 @@ def convolution(x: Any) -> Any:
 
 
 def swapped_function() -> Any:
-    """A function that nobody calls, which TensorFlow's optimizer puts in the place of the one that is called."""
+    """A function that nothing calls, which TensorFlow's optimizer substitutes for the one that is called."""
     from tensorflow.python.framework import function
 
     @function.Defun(tf.float64, func_name="called")
@@ -239,7 +239,7 @@ def swapped_function() -> Any:
 
 
 def labelled_twice() -> Any:
-    """A constant in a function, and one outside it that is named as that is once the function is written out."""
+    """A constant in a function, and one outside it with the name that the first gets when the function is inlined."""
     from tensorflow.python.framework import function
 
     @function.Defun(tf.float64, func_name="f")
@@ -271,7 +271,7 @@ def doubling_calls() -> Any:
 
 
 def told_by_the_call() -> Any:
-    """A function whose constant is what its caller says."""
+    """A function whose constant is set by its caller."""
     graph_def = line()
     function = graph_def.library.function.add()
     function.signature.name = "f"
@@ -286,7 +286,7 @@ def told_by_the_call() -> Any:
 
 
 def filled(size: Any) -> Any:
-    """The first of as many ones."""
+    """The first of `size` ones."""
     return tf.fill([tf.cast(size, tf.int32)], tf.constant(1.0, tf.float64))[0]
 
 
@@ -303,7 +303,7 @@ def size_of_a_branch(x: Any) -> Any:
 
 
 def between_rows(x: Any) -> Any:
-    """As many ones as a parabola says, which is zero for one number and for 4,096."""
+    """A number of ones that follows a parabola, zero for one number and for 4,096."""
     count = tf.size(x)
     return x + tf.reduce_sum(tf.fill([(count - 1) * (4096 - count) * 500], tf.constant(1.0, tf.float64)))
 
@@ -315,19 +315,19 @@ def long_default(x: Any) -> Any:
 
 
 def cropped(x: Any) -> Any:
-    """A box that is too high for its numbers: its pixels are somewhere in memory."""
+    """A box that is too high for a float: its pixels are read from somewhere in memory."""
     box = tf.cast(x[0, 0], tf.float32) * [[0.0, 0.0, 3e38, 0.0]]
     pixels = tf.image.crop_and_resize(tf.ones([1, 6, 6, 4]), box, [0], [3, 3], "nearest")
     return x + tf.cast(tf.reduce_sum(pixels), tf.float64)
 
 
 def hue(x: Any) -> Any:
-    """A hue that is turned by what is fed, a step at a time."""
+    """A hue that is turned by the fed value, one step at a time."""
     return x + tf.cast(tf.reduce_sum(tf.image.adjust_hue(tf.ones([1, 1, 3]), tf.cast(x[0, 0], tf.float32))), tf.float64)
 
 
 def split_sizes() -> Any:
-    """SplitV whose sizes are a matrix: shape inference ends the process."""
+    """SplitV whose sizes are a matrix: shape inference crashes."""
     graph_def = output_of(lambda x: tf.split(tf.tile(x[:1, :1], [3, 1]), [1, 2])[0])
     split = next(node for node in graph_def.node if node.op == "SplitV")
     sizes = next(node for node in graph_def.node if node.name == split.input[1])
@@ -336,9 +336,9 @@ def split_sizes() -> Any:
 
 
 def hidden_attribute() -> bytes:
-    """The line, in which Python's parser does not see what TensorFlow's does: an attribute that ends the process.
+    """The line, with an attribute that crashes TensorFlow and that only TensorFlow's parser sees, not Python's.
 
-    It lies in an entry with a field that the entry's type does not declare.
+    It is in an entry with a field that the entry's type does not declare.
     """
     graph_def = line()
     node = next(node for node in graph_def.node if node.op == "AddV2")
@@ -353,12 +353,12 @@ def hidden_attribute() -> bytes:
 def two_forms() -> bytes:
     """A file that is one graph as binary, which writes a file, and another as text, which does nothing.
 
-    As text all of the first graph is a comment. For that a newline, which begins a name, is written as a number of two
-    bytes, and those two are part of characters.
+    As text, the whole first graph is a comment. To make that work, a newline that begins a name is written as a
+    two-byte number, and those two bytes are part of characters.
     """
 
     def field(tag: int, payload: bytes) -> bytes:
-        start = b"\t#......\xc2\x8a\0" if tag == 0x0A else bytes([tag])  # a field of eight bytes, then 10 in two bytes
+        start = b"\t#......\xc2\x8a\0" if tag == 0x0A else bytes([tag])  # an eight-byte field, then 10 in two bytes
         return start + bytes([len(payload)]) + payload
 
     def attribute(name: bytes, value: bytes) -> bytes:
@@ -418,7 +418,7 @@ GRAPHS: dict[str, Callable[[], Any]] = {
 
 
 def export(folder: Path, build: Callable[[Any], Any], **settings: Any) -> Path:
-    """A SavedModel whose output `y` is what `build` makes of x; `settings` are functions of what it made besides."""
+    """A SavedModel whose output `y` is what `build` makes of x; `settings` are functions of its other results."""
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.placeholder(tf.float64, [None, None], name="inputs/x_sample")
         y, *made = build(x)
@@ -454,7 +454,7 @@ def times_text(x: Any) -> Any:
 
 
 def plus_table(x: Any, filename: Any, when_used: bool = True, asset_text: str = "v.txt") -> Any:
-    """x plus the size of a table that is read from a file, whenever that is asked for or at the start alone."""
+    """x plus the size of a table that is read from a file, each time it is used or only at the start."""
     asset = tf.constant(asset_text, name="asset")
     handle = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
     init = tf.raw_ops.InitializeTableFromTextFileV2(
@@ -465,7 +465,7 @@ def plus_table(x: Any, filename: Any, when_used: bool = True, asset_text: str = 
 
 
 def declare_asset(folder: Path, tensor: str = "asset:0") -> Path:
-    """Has a SavedModel say that a tensor is its asset v.txt."""
+    """Makes a SavedModel declare that a tensor is its asset v.txt."""
     (folder / "assets").mkdir()
     (folder / "assets" / "v.txt").write_text("a\nb\n")
 
@@ -481,7 +481,7 @@ def reads_at_start(x: Any) -> Any:
 
 
 def long_entry(x: Any) -> Any:
-    """x plus the lengths of what a table says, one of which is eight million characters."""
+    """x plus the lengths of a table's entries, one of which has eight million characters."""
     table = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.string)
     values = tf.constant(["a", "a" * (8 << 20)])
     start = tf.raw_ops.LookupTableImportV2(table_handle=table, keys=tf.constant(["0", "1"]), values=values)
@@ -491,7 +491,7 @@ def long_entry(x: Any) -> Any:
 
 
 def parsed_name(x: Any) -> Any:
-    """A table read from the second of two strings that are parsed from an example."""
+    """A table read from the second of two file names that are parsed from an example."""
     example = tf.train.Example()
     for name, text in (("a", b"v.txt"), ("b", b"/etc/passwd")):
         example.features.feature[name].bytes_list.value.append(text)
@@ -509,7 +509,7 @@ def restored(x: Any, other: str, at_start: bool) -> Any:
 
 
 def heavy(x: Any) -> Any:
-    """Sixty products of large matrices, for the start."""
+    """Sixty products of large matrices, to be run at the start."""
     product = tf.ones([4096, 4096])
     for _ in range(60):
         product = tf.matmul(product, product)
@@ -528,7 +528,7 @@ def crc32c(data: bytes) -> int:
 
 
 def varint(value: int) -> bytes:
-    """A number as protocol buffers and tables write it."""
+    """A number as protocol buffers and tables encode it."""
     text = b""
     while value > 127:
         text += bytes([value & 127 | 128])
@@ -537,7 +537,7 @@ def varint(value: int) -> bytes:
 
 
 def write_index(folder: Path, *entries: Any, block_size: int = 0) -> Path:
-    """Writes the variables.index of a SavedModel anew, with these BundleEntryProtos for `v`."""
+    """Rewrites the variables.index of a SavedModel, with these BundleEntryProtos for `v`."""
     from tensorflow.core.framework import versions_pb2
     from tensorflow.core.protobuf import tensor_bundle_pb2
 
@@ -562,7 +562,7 @@ def write_index(folder: Path, *entries: Any, block_size: int = 0) -> Path:
 
 
 def make_saved_models(folder: Path, other: str) -> list[Path]:
-    """SavedModels that read or restore what is not theirs, do much at the start, or whose files say what does not hold.
+    """Writes SavedModels that use others' files, do much at the start, or whose files make false claims.
 
     Args:
         other: the prefix of a checkpoint of the regression.
@@ -625,7 +625,7 @@ def make_saved_models(folder: Path, other: str) -> list[Path]:
 
 
 def make(folder: Path) -> list[Path]:
-    """Makes them all. Returns their paths."""
+    """Writes all models. Returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     good = line().SerializeToString()
     paths = []

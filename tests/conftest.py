@@ -1,4 +1,4 @@
-"""Runs the programs as their users do, each in a process of its own."""
+"""Runs the programs as their users do, each in its own process."""
 
 import contextlib
 import multiprocessing
@@ -19,19 +19,19 @@ from model_import_export import trial
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# The environment of somebody who has activated the environment that runs the tests.
+# The environment of a user who has activated the virtual environment that runs the tests.
 USER = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "MAKE"))}
 USER |= {"VIRTUAL_ENV": sys.prefix, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["tensorflow.compat.v1"])
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # for the fork server, which imports TensorFlow as it is
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # for the fork server, which imports TensorFlow directly
 
-# A shell's background jobs ignore Ctrl-C, and so would all that is started here.
+# A shell's background jobs ignore Ctrl-C, and without this so would every process started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Result(NamedTuple):
-    """What a program left behind."""
+    """A program's exit status and output."""
 
     status: int
     out: str
@@ -55,9 +55,9 @@ def _main(words: list[str], folder: str, files: list[str], environment: dict[str
 def start_program(
     *words: object, folder: Path = ROOT, stdin: str | bytes = "", environment: Mapping[str, str] = {}
 ) -> Iterator[Any]:
-    """Starts a Python program of the repository in a process forked from one that has imported TensorFlow.
+    """Starts one of the repository's Python programs in a process forked from one that has imported TensorFlow.
 
-    That is the program whole, from its command line to its exit status, but for the seconds of the import.
+    The whole program runs, from its command line to its exit status, except for the seconds that the import takes.
     """
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch, name) for name in ("in", "out", "err")]
@@ -77,7 +77,7 @@ def start_program(
 
 
 def run_program(*words: object, timeout: float = 120, **settings: Any) -> Result:
-    """Runs a program as `start_program` starts it, to its end."""
+    """Runs a program to its end, started with `start_program`."""
     with start_program(*words, **settings) as process:
         process.join(timeout)
         assert process.exitcode is not None, f"{words} did not end within {timeout} s"
@@ -85,7 +85,7 @@ def run_program(*words: object, timeout: float = 120, **settings: Any) -> Result
 
 
 def run_command(command: str, folder: Path = ROOT, timeout: float = 300, **environment: str) -> Result:
-    """Runs a shell command as it is typed, with the Python of the tests first on the path."""
+    """Runs a shell command as typed, with the tests' Python first on the path."""
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
@@ -99,7 +99,7 @@ def run_command(command: str, folder: Path = ROOT, timeout: float = 300, **envir
 
 
 def free_ports(count: int = 1) -> list[int]:
-    """Ports that nobody listens on."""
+    """Free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -116,13 +116,13 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts what takes longest first, so that no worker waits for it at the end."""
+    """Runs the longest tests first, so that no worker waits for them at the end."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the producer ran and the freeze script after it. Tests leave it as it is."""
+    """A folder in which the producer and then the freeze script ran. Tests must not change it."""
     folder = tmp_path_factory.mktemp("trained")
     produced = run_command(f"python {ROOT}/model_producer.py --data {ROOT}/data/linear_regression.csv", folder)
     assert (produced.status, produced.err) == (0, "")

@@ -1,4 +1,4 @@
-"""Has the gate judge graphs that were changed at random, and runs what it accepts, each in a process of its own.
+"""Feeds randomly changed graphs to the gate, and runs those it accepts, each in a process of its own.
 
     python tests/fuzz_graphs.py --graphs 10000 --seed 1
 
@@ -35,7 +35,7 @@ JUDGE_SECONDS, RUN_SECONDS, MEMORY = 30, 10, 2 << 30
 
 
 def run_model(path: str, feeds: Mapping[str, Sequence[Mapping[str, Sequence[int]]]], seed: str) -> None:
-    """Runs a model that was accepted, as the consumers do, on extreme values."""
+    """Runs an accepted model as the consumers do, on extreme values."""
     drawn = random.Random(seed)
     with tf.Session(graph=tf.Graph(), config=session_config()) as session, session.graph.as_default():
         signatures = None
@@ -76,20 +76,20 @@ def run_model(path: str, feeds: Mapping[str, Sequence[Mapping[str, Sequence[int]
                         if fetched:
                             session.run(fetched, arrays)
                     except (tf.errors.OpError, ValueError, TypeError) as error:
-                        if "No OpKernel" in str(error):  # a text that takes a second to make
+                        if "No OpKernel" in str(error):  # building this message takes a second
                             return
 
 
 class Outcome(NamedTuple):
     """How a child process ended."""
 
-    status: str  # empty where all is well
+    status: str  # empty if all is well
     seconds: float
     peak: int  # bytes
 
 
 def in_child(work: Callable[[], Any], seconds: float) -> Outcome:
-    """Calls a function in a forked process. One that takes more than the limits is ended."""
+    """Calls a function in a forked process, which is killed if it exceeds the limits."""
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -101,7 +101,7 @@ def in_child(work: Callable[[], Any], seconds: float) -> Outcome:
             resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
             work()
         except (tf.errors.OpError, ValueError, TypeError, RuntimeError, KeyError):
-            status = 0  # an error with words does no harm
+            status = 0  # an error with a message does no harm
         except BaseException:
             status = 1
         os._exit(status)
@@ -122,7 +122,7 @@ def in_child(work: Callable[[], Any], seconds: float) -> Outcome:
 
 
 def judge(path: str) -> tuple[str, Any, float]:
-    """What the gate says of a model, the verdict where it accepts it, and the seconds that took."""
+    """What the gate says about a model, the verdict if it accepts it, and the seconds taken."""
     began = time.monotonic()
     try:
         return "", graph_check.judge(path), time.monotonic() - began
@@ -131,7 +131,7 @@ def judge(path: str) -> tuple[str, Any, float]:
 
 
 def faults_of_words(said: str) -> str:
-    """What is wrong with an error's text."""
+    """What is wrong with an error's text; empty if nothing."""
     if "\n" in said or not said.isprintable():
         return "the error is not one printable line"
     if any(word in said for word in ("Traceback", "Error:", " object at 0x", "<class", "NoneType")):
@@ -142,7 +142,7 @@ def faults_of_words(said: str) -> str:
 
 
 class Report:
-    """Counts, and prints findings as they come."""
+    """Counts graphs, and prints findings as they come."""
 
     def __init__(self) -> None:
         self.findings, self.accepted, self.judged = 0, Counter(), Counter()
@@ -154,7 +154,7 @@ class Report:
 
 
 def text_of(path: str, drawn: RandomGraph) -> str:
-    """The nodes of a graph, constants shortened."""
+    """The nodes of a graph, with constants shortened."""
     lines = []
     for where, nodes in [
         ("", drawn.graph_def.node),
@@ -169,7 +169,7 @@ def text_of(path: str, drawn: RandomGraph) -> str:
 
 
 def make(index: int, seed: int, op: str, folder: str, template: str, plain: bool) -> tuple[str, RandomGraph]:
-    """Writes the model of a number. Returns its path and what was drawn."""
+    """Writes the model with this number. Returns its path and what was drawn."""
     drawn = RandomGraph(f"{seed}/{index}/{op}")
     if takes_handles(op) or drawn.random.random() < 0.05:
         path = os.path.join(folder, f"saved_{index}")
@@ -228,7 +228,7 @@ def examine(index: int, flags: argparse.Namespace, ops: Sequence[str], folder: s
 
 
 def supervised(path: str, work: Callable[..., Any], *arguments: Any, seconds: int = trial.SECONDS) -> Any:
-    """`trial.run`, with the work in a child of this process, whose memory is then known."""
+    """`trial.run`, but with the work in a child of this process, whose memory is then known."""
     kind, value = trial._supervise(path, work, arguments, seconds, ())
     if kind == "error":
         raise ModelError(value)
@@ -237,7 +237,7 @@ def supervised(path: str, work: Callable[..., Any], *arguments: Any, seconds: in
 
 @contextlib.contextmanager
 def workplace() -> Iterator[str]:
-    """A folder with the template, with TensorFlow imported and never used in this process."""
+    """Yields a folder with the template. TensorFlow is imported but never used in this process."""
     tf.GraphDef  # noqa: B018
     gc.freeze()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""A page of Markdown whose code blocks are commands with their outputs: what is needed to run and compare them."""
+"""Runs the commands in a Markdown page's code blocks, and compares what they print with what the page shows."""
 
 import re
 import shlex
@@ -15,25 +15,25 @@ import pytest
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-COLOR = re.compile(r"\x1b\[[\d;]*m")  # Maven ends with one, whatever it is asked
+COLOR = re.compile(r"\x1b\[[\d;]*m")  # Maven always ends with one, whatever its options
 NUMBER = re.compile(r"(?<![\w./-])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*[\w])")
 
 
 class Step(NamedTuple):
-    """A command of the README and its output there."""
+    """A command on a page, and its output there."""
 
     command: str
     output: str
 
 
 def blocks(text: str, language: str, run: bool = True) -> list[str]:
-    """The code blocks of a page in a language: of those that run, or of those that are marked not to."""
+    """A page's code blocks in a language: those that run, or those that are marked as not to be run."""
     found = [match for match in BLOCK.finditer(text) if match["language"] == language]
     return [match["text"] for match in found if (match["reason"] is None) == run]
 
 
 def steps(text: str) -> list[Step]:
-    """The commands of all console blocks of a page that run, in order."""
+    """The commands of a page's console blocks that run, in order."""
     found = []
     for block in blocks(text, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -43,10 +43,10 @@ def steps(text: str) -> list[Step]:
 
 
 def same(shown: str, printed: str) -> bool:
-    """Equal but for numbers; `...` stands for anything.
+    """Whether two outputs are equal, except for small differences in numbers; `...` matches anything.
 
-    Numbers may differ by 1e-9 (near zero absolutely), those with the seven to nine digits of a float32 by 1e-3: what
-    was trained in float32 depends on the processor.
+    Numbers may differ by 1e-9 (near zero absolutely), those with the seven to nine digits of a float32 by 1e-3:
+    results of training in float32 depend on the processor.
     """
     pattern, values = "", []
     position = 0
@@ -70,7 +70,7 @@ def digits(number: str) -> int:
 
 
 def check_out(folder: Path) -> Path:
-    """Copies the files that git has, or would have, and has the environment of the one that runs this there."""
+    """Copies the files that git tracks or would track, and links the virtual environment of this repository."""
     listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
     for name in listed.splitlines():
         if (ROOT / name).exists():
@@ -81,7 +81,7 @@ def check_out(folder: Path) -> Path:
 
 
 def run_forked(command: str, folder: Path) -> Result:
-    """Runs a command; one of Python's in a process that has imported TensorFlow already, where it imports it."""
+    """Runs a command. A Python program runs in a forked process that has already imported TensorFlow, if it uses it."""
     words = shlex.split(command)
     if words[0] == "python" and not set("|;<>&$()") & set(command) and "c_library" not in command:
         return run_program(*words[1:], folder=folder)
@@ -89,13 +89,13 @@ def run_forked(command: str, folder: Path) -> Result:
 
 
 def walk(steps: list[Step], folder: Path, run: Callable[[str, Path], Result] = run_command) -> list[tuple[Step, str]]:
-    """Runs commands one after the other. Returns each with what it printed, on either stream."""
+    """Runs commands one after another. Returns each with what it printed on standard output and standard error."""
     results = ((step, run(step.command, folder)) for step in steps)
     return [(step, COLOR.sub("", result.out + result.err)) for step, result in results]
 
 
 def check(walked: list[tuple[Step, str]], more_than: int = 10) -> None:
-    """Compares what commands printed with what the page shows; there must be more of them than that."""
+    """Compares what commands printed with what the page shows. There must be more than `more_than` commands."""
     for step, printed in walked:
         assert same(step.output, printed), f"$ {step.command}\n{printed}"
     assert len(walked) > more_than

@@ -1,6 +1,6 @@
-"""Graphs drawn at random: an operation with plausible inputs and attributes, and changes of all kinds.
+"""Draws random graphs: an operation with plausible inputs and attributes, and changes of all kinds.
 
-Whatever is drawn comes from one seed. `fuzz_graphs.py` has the gate judge them.
+Everything is drawn from one seed. `fuzz_graphs.py` has the gate judge the graphs.
 """
 
 import ast
@@ -35,10 +35,10 @@ INTERNAL = (
 _tpu_replicate""".split()
     + sorted(ATTRIBUTES)
 )
-# Operations that TensorFlow has only for graphs of its first versions.
+# Operations that TensorFlow supports only in graphs of its first versions.
 OLD = {"TopK": 6, "PlaceholderV2": 22}
-# What an operation's definition does not say of its inputs and attributes: a tuple is the shape of a tensor, a list (or
-# a number) the value of a constant.
+# What an operation's definition does not say about its inputs and attributes. A tuple is the shape of a tensor; a list
+# or a number is the value of a constant.
 DRAFTS = """
 MatMul | (2, 3), (3, 4)
 BatchMatMul BatchMatMulV2 BatchMatMulV3 | (2, 2, 3), (2, 3, 4)
@@ -168,7 +168,7 @@ class RandomGraph:
         return f"{kind}{next(self.count)}"
 
     def values(self, dtype: str, shape: Sequence[int], wild: float = 0.0) -> np.ndarray:
-        """An array; with the probability `wild` each value is extreme."""
+        """An array; each value is extreme with probability `wild`."""
         size = math.prod(shape)
         if dtype == "string":
             flat = [self.random.choice(STRINGS) for _ in range(size)]
@@ -209,7 +209,7 @@ class RandomGraph:
         return name
 
     def source(self, given: Any, dtype: str) -> str:
-        """A tensor: a constant of that value, or of that shape a placeholder, a constant, or the result of another."""
+        """A tensor: a constant with that value, or with that shape a placeholder, a constant, or another result."""
         if not isinstance(given, tuple):
             return self.constant(np.array(given), dtype)
         draw = self.random.random()
@@ -304,7 +304,7 @@ class RandomGraph:
         return self.random.choice([*self.graph_def.node, *nodes])
 
     def change(self) -> None:
-        """One change of any kind."""
+        """Makes one change of any kind."""
         kinds = [self.attribute] * 6 + [self.content] * 5 + [self.edge] * 2 + [self.shape] * 4 + [self.add] * 2
         kinds += [self.internal, self.drop, self.rename, self.versions, self.control, self.odd, self.number_type]
         with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError, MemoryError):
@@ -386,13 +386,13 @@ class RandomGraph:
             self.new_content(tensor)
 
     def new_content(self, tensor: Any) -> None:
-        """Other values in a constant, of its own shape or another."""
+        """Puts other values into a constant, with its own shape or another."""
         dtype = tf.as_dtype(tensor.dtype).name
         shape = [dim.size for dim in tensor.tensor_shape.dim]
         draw = self.random.random()
         if draw < 0.25:
             shape = list(self.random.choice([*SHAPES, (5,), (2, 2), (3, 2), (1, 1), (1, 4, 4, 1), (2,), (6,)]))
-        elif draw < 0.3:  # a splat
+        elif draw < 0.3:  # one value for all elements
             tensor.ClearField("tensor_content")
             for dim in tensor.tensor_shape.dim:
                 dim.size = self.random.choice([1, 16, 1000, 1 << 20])
@@ -416,7 +416,7 @@ class RandomGraph:
         self.mutate_shape(self.random.choice(given).attr["shape"].shape)
 
     def number_type(self) -> None:
-        """Another type for an operation and all its inputs that are constants or placeholders of the same."""
+        """Gives another type to an operation and to all inputs of its type that are constants or placeholders."""
         node = self.any_node()
         key = self.random.choice([key for key, value in node.attr.items() if value.WhichOneof("value") == "type"])
         old, new = node.attr[key].type, self.random.choice(TYPES)
@@ -448,7 +448,7 @@ class RandomGraph:
         self.any_node().input.append(f"^{self.random.choice(self.graph_def.node).name}")
 
     def internal(self, attributes: Any = None) -> None:
-        """An attribute that no operation declares."""
+        """Adds an attribute that no operation declares."""
         value = (self.any_node().attr if attributes is None else attributes)[self.random.choice(INTERNAL)]
         kind = self.random.choice(
             ["int", "bool", "string", "list(int)", "list(string)", "float", "shape", "list(shape)"]
@@ -465,7 +465,7 @@ class RandomGraph:
         del node.attr[self.random.choice(sorted(node.attr))]
 
     def rename(self) -> None:
-        """Another operation, or another name."""
+        """Gives a node another operation or another name."""
         if self.random.random() < 0.8:
             self.any_node().op = self.random.choice(sorted(CALCULATION | VARIABLES))
         else:
@@ -479,7 +479,7 @@ class RandomGraph:
             versions.min_consumer = self.random.choice([0, 1, 10**6])
 
     def odd(self) -> None:
-        """Fields that hardly anybody looks at."""
+        """Changes fields that are hardly ever looked at."""
         node, draw = self.any_node(), self.random.random()
         if draw < 0.3:
             node.device = self.random.choice(
@@ -498,13 +498,13 @@ class RandomGraph:
                 self.internal(function.arg_attr[0].attr)
 
     def add(self) -> None:
-        """One more operation, on what there is."""
+        """Adds one more operation, on the existing nodes."""
         self.operation(self.random.choice(sorted(CALCULATION - CALLS - BRANCHES)))
 
     # ----- functions
 
     def call(self) -> None:
-        """Moves the operations into a function, which is called in one of the ways that there are."""
+        """Moves the operations into a function, and calls it in one of the possible ways."""
         function = self.graph_def.library.function.add()
         function.signature.name = "f"
         inner = list(self.touched)
@@ -576,7 +576,7 @@ def set_value(value: Any, kind: str, given: Any) -> None:
 
 
 def fill(drawn: random.Random, dtype: str, shape: Sequence[int], wild: float) -> np.ndarray:
-    """An array of a type; each value is extreme with the probability `wild`, otherwise small."""
+    """An array of a type; each value is extreme with probability `wild`, otherwise small."""
     generator = np.random.default_rng(drawn.getrandbits(32))
     kind = numpy_type(dtype)
     if kind.hasobject:
@@ -603,7 +603,7 @@ def fill(drawn: random.Random, dtype: str, shape: Sequence[int], wild: float) ->
 
 
 def make_template(folder: str) -> None:
-    """A SavedModel with variables of both kinds and tables, one of which is read from an asset."""
+    """Writes a SavedModel with variables of both kinds and tables, one of which is read from an asset."""
     with open(f"{folder}.txt", "w") as file:
         file.write("a\nb\nc\n")
     with tf.Graph().as_default(), tf.Session() as session:
@@ -640,14 +640,14 @@ def takes_handles(op: str) -> bool:
 
 
 def asset_of(meta_graph: Any) -> Any:
-    """The AssetFileDef of the template, which is packed in a collection."""
+    """The template's AssetFileDef, which is packed in a collection."""
     asset = tf.MetaGraphDef().asset_file_def.add()
     meta_graph.collection_def["saved_model_assets"].any_list.value[0].Unpack(asset)
     return asset
 
 
 def add_handles(drawn: RandomGraph, op: str, meta_graph: Any) -> None:
-    """An operation on a variable or a table of the template, where the loader or a signature asks for it."""
+    """Adds an operation on a variable or table of the template, where the loader or a signature runs it."""
     choose, nodes, op_def = drawn.random.choice, drawn.graph_def.node, definition(op)
     by_reference = any(argument.is_ref for argument in [*op_def.input_arg, *op_def.output_arg])
     variable, dtype, shape = ("r", 2, (2, 2)) if by_reference else choose([("v", 1, (3, 4)), ("w", 3, (5,))])
@@ -715,7 +715,7 @@ def add_handles(drawn: RandomGraph, op: str, meta_graph: Any) -> None:
 
 
 def write_saved_model(drawn: RandomGraph, op: str, template: str, path: str, plain: bool) -> None:
-    """A copy of the template with one more operation and changes."""
+    """Writes a copy of the template with one more operation and changes."""
     shutil.copytree(template, path)
     saved_model = new_saved_model()
     saved_model.ParseFromString(Path(template, "saved_model.pb").read_bytes())

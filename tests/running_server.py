@@ -1,4 +1,4 @@
-"""Starts the model server for a test, and asks it."""
+"""Starts the model server for a test, and sends it requests."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from model_import_export.graph_mode import tf
 
 import numpy as np
 
-LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # of the contract
+LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # the contract's results
 
 
 class Server(NamedTuple):
@@ -32,7 +32,7 @@ class Server(NamedTuple):
 
     @property
     def rest(self) -> str:
-        """The address of the models."""
+        """The URL of the models."""
         return f"{self.url}/v1/models"
 
     @property
@@ -52,7 +52,7 @@ class Server(NamedTuple):
         return {int(entry["version"]): entry["state"] for entry in entries}
 
     def predict(self, model: str = "m", value: float = 0.0) -> Any:
-        """What a model of one input `[?]` answers."""
+        """The reply of a model with one input `[?]`."""
         return ask(f"{self.rest}/{model}:predict", {"instances": [value]})
 
 
@@ -67,7 +67,7 @@ def _listens(pid: int, port: int) -> bool:
 
 
 def ask(url: str, body: object = None, headers: Mapping[str, str] = {}, method: str | None = None) -> tuple[int, Any]:
-    """Requests; a body that is not bytes goes as JSON. Returns the status and the reply's JSON."""
+    """Sends a request; a body that is not bytes is sent as JSON. Returns the status and the reply's JSON."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
         request = urllib.request.Request(url, data, dict(headers), method=method)
@@ -79,7 +79,7 @@ def ask(url: str, body: object = None, headers: Mapping[str, str] = {}, method: 
 
 @contextlib.contextmanager
 def serving(folder: Path, *flags: object, **environment: str) -> Iterator[Server]:
-    """Starts the model server in a folder, and ends it."""
+    """Runs the model server in a folder."""
     rest, grpc = free_ports(2)
     ports = ("--port", grpc, "--rest_api_port", rest)
     looks = () if "--file_system_poll_wait_seconds" in flags else ("--file_system_poll_wait_seconds", 0.1)
@@ -91,7 +91,7 @@ def serving(folder: Path, *flags: object, **environment: str) -> Iterator[Server
 
 
 def raw(port: int, text: bytes, seconds: float = 30) -> bytes:
-    """Sends bytes, and returns all that comes until the server closes the connection."""
+    """Sends bytes, and returns everything received until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(text)
@@ -127,13 +127,13 @@ def predict_request(model: str, signature: str = "", **inputs: Any) -> Any:
 
 
 def predict_over_grpc(server: Server, model: str, signature: str = "", **inputs: Any) -> dict[str, np.ndarray]:
-    """The outputs of a model."""
+    """A model's outputs by key."""
     reply = call(server, "Predict", predict_request(model, signature, **inputs))
     return {key: tf.make_ndarray(proto) for key, proto in reply.outputs.items()}
 
 
 def refusal(server: Server, method: str, request: Any) -> tuple[str, str]:
-    """The code and the words with which a request over gRPC is refused."""
+    """The code and message with which a gRPC request is refused."""
     import grpc
 
     try:
@@ -144,7 +144,7 @@ def refusal(server: Server, method: str, request: Any) -> tuple[str, str]:
 
 
 def config_of(folder: Path, **policies: str) -> str:
-    """A ModelServerConfig for models in folders of their names, each with the text of its further fields."""
+    """Writes a ModelServerConfig for models in folders with their names; each value is text for more fields."""
     models = (f'config {{ name: "{name}" base_path: "{name}" {more} }}' for name, more in policies.items())
     text = f"model_config_list {{ {' '.join(models)} }}"
     (folder / "models.config").write_text(text)

@@ -1,4 +1,4 @@
-"""What the tests of distributed/score.py share: models, runs of it, and files to score."""
+"""What the tests of distributed/score.py share: models, runs of the program, and files to score."""
 
 import contextlib
 import sys
@@ -26,7 +26,7 @@ MODELS = ("line", "line32", "pair", "on_gpu", "on_ps")  # line is y = 1.5x - 3
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small models that are in its list of checked ones."""
+    """A folder of small models, all in its list of checked models."""
     folder = tmp_path_factory.mktemp("models")
     for name in MODELS:
         with tf.Graph().as_default() as graph:
@@ -43,7 +43,7 @@ Score = Callable[..., Result]
 
 @pytest.fixture
 def program(models: Path, tmp_path: Path) -> Score:
-    """Runs score.py in a scratch folder, with the model line.pb where no flag names another."""
+    """Runs score.py in a scratch folder, with the model line.pb unless a flag names another."""
 
     def run(*flags: object, model: str = "line.pb") -> Result:
         return run_program("distributed/score.py", *with_model(models, model), *flags, folder=tmp_path)
@@ -57,7 +57,7 @@ def with_model(models: Path, model: str = "line.pb") -> list[object]:
 
 @pytest.fixture
 def score(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Score:
-    """Does what `program` does in this process: all of score.py but the processes in which it has the tasks done."""
+    """Does what `program` does, but in this process: all of score.py except the worker processes."""
 
     @contextlib.contextmanager
     def start_engine(job: scoring.Job, _: object) -> Iterator[driver.Engine]:
@@ -83,7 +83,7 @@ def score(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def line(x: float) -> float:
-    """What line.pb calculates."""
+    """Calculates what line.pb calculates."""
     return 1.5 * x - 3
 
 
@@ -98,7 +98,7 @@ def summary(rows: int, bad: int = 0, save: str = "out") -> str:
 
 
 def names(folder: Path) -> list[str]:
-    """The files below a folder, hidden ones too."""
+    """The files below a folder, including hidden ones."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
@@ -107,7 +107,7 @@ BAD = ["1", "abc", "", "nan", "1e999", "-inf", "+5", " 7", "1_0", "infinity", "-
 
 @pytest.fixture
 def many(tmp_path: Path) -> np.ndarray:
-    """Files that take seconds. Returns the numbers of the first; those of file i are greater by i."""
+    """Writes files that take seconds to score. Returns the numbers of the first; those of file i are larger by i."""
     x = np.random.default_rng(7).normal(0, 100, 500_000)
     for i in range(16):
         write(tmp_path / f"in/{i:02}.parquet", x=x + i)

@@ -1,6 +1,6 @@
-"""SavedModels for the tests of the model server, each good for one thing; their answers are arithmetic.
+"""SavedModels for the tests of the model server, each with one purpose; their results are simple arithmetic.
 
-python tests/serving_models.py FOLDER writes those that only TensorFlow 2 makes.
+python tests/serving_models.py FOLDER writes those that only TensorFlow 2 can make.
 """
 
 import sys
@@ -69,13 +69,13 @@ def line() -> Signature:
 
 
 def sums() -> Signature:
-    """Whether ten float32 add up to 47.5 at least."""
+    """Whether ten float32 numbers add up to 47.5 or more."""
     source = x([None, 10], "float32")
     return {"inputs_1": source}, {"output1": tf.reduce_sum(source, 1, keepdims=True) >= 47.5}
 
 
 def half_plus_two() -> dict[str, Any]:
-    """0.5x + 2, float32 `[?, 1]`, fed behind the parsing of examples, which another signature begins with."""
+    """0.5x + 2, float32 `[?, 1]`, fed after the step that parses examples, with which other signatures begin."""
     examples = x([None], "string", "examples")
     parsed = tf.io.parse_example(examples, {"x": tf.FixedLenFeature([1], tf.float32)})
     source = tf.identity(parsed["x"], "x")
@@ -98,13 +98,13 @@ def slow() -> Signature:
 
 
 def text() -> Signature:
-    """A string of rank 0, as it is."""
+    """Returns its input, a string of rank 0."""
     source = x([], "string")
     return {"inputs": source}, {"outputs": tf.identity(source)}
 
 
 def texts() -> Signature:
-    """Strings, as they are."""
+    """Returns its input, strings."""
     source = x([None], "string")
     return {"inputs": source}, {"outputs_bytes": tf.identity(source)}
 
@@ -128,40 +128,40 @@ def one_row() -> Signature:
 
 
 def counter() -> dict[str, Any]:
-    """A number that counts; its signatures have no input, and its output is a reference."""
+    """A counter. Its signatures have no input, and its output is a reference."""
     count = tf.get_variable("count", initializer=0.0, use_resource=False)
     return {"get": predict({}, {"output": count}), "add": predict({}, {"output": tf.assign_add(count, 1.0)})}
 
 
 def types() -> dict[str, Any]:
-    """A signature for each type: the input as it is."""
+    """One signature per type, which returns its input."""
     names = "float16 bfloat16 float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool".split()
     sources = {name: x([None], name, f"x_{name}") for name in names}
     return {name: predict({"x": source}, {"y": tf.identity(source)}) for name, source in sources.items()}
 
 
 def image() -> Signature:
-    """A convolution of images of 28 by 28 by weights of 1: the sum of 3 by 3 points for each, 128 times."""
+    """A convolution of 28 by 28 images with weights of 1: the sum of 3 by 3 points for each, 128 times."""
     source = x([None, 28, 28, 1], "float32")
     y = tf.nn.conv2d(source, tf.ones([3, 3, 1, 128]), 1, "VALID")
     return {"x": source}, {"y": tf.reduce_sum(y, [1, 2])}
 
 
 def large_image() -> Signature:
-    """A convolution of which two images at once would be too large."""
+    """A convolution that would be too large for two images at once."""
     source = x([None, 1024, 1024, 1], "float32")
     y = tf.nn.conv2d(source, tf.ones([3, 3, 1, 10]), 1, "SAME")
     return {"x": source}, {"y": tf.reduce_sum(y, [1, 2])}
 
 
 def two_sizes() -> dict[str, Any]:
-    """A signature that takes few rows, and one that takes as many as the server does."""
+    """A signature that takes few rows, and one that takes as many as the server."""
     source = x([None], name="few")
     return {"image": predict(*image()), "serving_default": predict({"x": source}, {"y": source + 1.0})}
 
 
 def product() -> Signature:
-    """x transposed times x: grows with the square of the numbers."""
+    """x transposed times x: it grows with the square of the numbers."""
     source = x([None, None])
     return {"x": source}, {"y": tf.reduce_sum(tf.matmul(source, source, transpose_a=True))}
 
@@ -175,26 +175,26 @@ def wide_examples() -> dict[str, Any]:
 
 
 def unused_placeholder() -> Signature:
-    """y = 2x; a placeholder that no signature needs, and reading a file, which no signature asks for."""
+    """y = 2x, with a placeholder that no signature needs, and reading a file, which no signature asks for."""
     source = x([None])
     tf.io.read_file(x([], "string", "name"))
     return {"x": source}, {"y": 2 * source}
 
 
 def behind_the_feed() -> Signature:
-    """y = 3x, where x is fed in place of the size of a file."""
+    """y = 3x, where x is fed instead of the size of a file."""
     source = tf.placeholder_with_default(tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float64), None)
     return {"x": source}, {"y": 3 * source}
 
 
 def no_shape() -> Signature:
-    """y = 4x; the shape is unknown."""
+    """y = 4x, with an unknown shape."""
     source = x(None)
     return {"x": source}, {"y": 4 * source}
 
 
 def on_devices() -> Signature:
-    """y = 5x; `save` has its nodes on devices that are not here."""
+    """y = 5x; `save` puts its nodes on devices that this machine lacks."""
     source = x([None])
     v = tf.get_variable("v", initializer=tf.constant(5.0, tf.float64), use_resource=True)
     return {"x": source}, {"y": source * v}
@@ -207,25 +207,25 @@ def many() -> Signature:
 
 
 def photo() -> Signature:
-    """The sum of the points of each image of 96 by 96 in three colors."""
+    """The sum of the points of each 96 by 96 image in three colors."""
     source = x([None, 96, 96, 3], "float32")
     return {"x": source}, {"y": tf.reduce_sum(source, [1, 2, 3])}
 
 
 def aborting() -> Signature:
-    """`save` has its constant hold an int32, where it is a float64: TensorFlow aborts when it prepares the run."""
+    """`save` puts an int32 into its float64 constant: TensorFlow aborts when it prepares the run."""
     source = x([None])
     return {"x": source}, {"y": source + 1.0}
 
 
 def reads_a_file() -> Signature:
-    """Reads /etc/passwd: refused."""
+    """Reads /etc/passwd, so it is refused."""
     source = x([None])
     return {"x": source}, {"y": source + tf.cast(tf.strings.length(tf.io.read_file("/etc/passwd")), tf.float64)}
 
 
 def main() -> None:
-    """Writes what only TensorFlow 2 makes: models with a function library, one of Keras."""
+    """Writes the models that only TensorFlow 2 can make: models with a function library, and one from Keras."""
     import tensorflow
 
     folder = Path(sys.argv[1])

@@ -25,7 +25,7 @@ def line(name: str = "y") -> Any:
 
 
 def contract() -> None:
-    """The contract's names, and others beside them."""
+    """The contract's names, with others next to them."""
     sample = x([None, None], name="inputs/x_sample")
     tf.multiply(sample, 2.0, name="linear_regression/add")
     tf.multiply(sample, x([], name="factor"), name="other")
@@ -86,7 +86,7 @@ def write_saved_model(folder: Path) -> None:
 
 
 def make(folder: Path) -> Path:
-    """Makes them all."""
+    """Writes all models."""
     for name, build in GRAPHS.items():
         with tf.Graph().as_default() as graph:
             build()
@@ -106,7 +106,7 @@ def make(folder: Path) -> Path:
     for name in ("saved", "text", "saved_on_ps"):
         files += digests.files_of(str(folder / name))
     digests.add(str(folder / digests.CHECKED), [(file, digests.digest(file)) for file in files])
-    # What is no model, or not one that was checked.
+    # Not a model, or not one that was checked.
     for name, kind in (("unlisted_saved", None), ("linked", os.symlink), ("piped", os.mkfifo)):
         shutil.copytree(folder / "saved", folder / name)
         extra = folder / name / "extra"

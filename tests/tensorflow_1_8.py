@@ -1,9 +1,9 @@
-"""Runs under Python 3.6 and TensorFlow 1.8: writes a checkpoint as they did in 2018, and reads one written today.
+"""Runs under Python 3.6 and TensorFlow 1.8: writes a checkpoint as in 2018, and reads one written today.
 
     python tests/tensorflow_1_8.py write /tmp/2018
     python tests/tensorflow_1_8.py read saved_model/linear_regression.ckpt-1900
 
-The checkpoint in tests/tensorflow_1_8 is what the first command wrote; its folder was moved since.
+The first command wrote the checkpoint in tests/tensorflow_1_8; its folder has been moved since.
 """
 
 import csv

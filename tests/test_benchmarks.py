@@ -1,4 +1,4 @@
-"""What the benchmarks make of their measurements; the measuring is for `make bench`."""
+"""What the benchmarks make of their measurements; `make bench` does the measuring."""
 
 import json
 import re
@@ -17,7 +17,7 @@ import report
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The rows of two tables: seconds to a base of 2 s, and rates to a base that took 4 s."""
+    """The rows of two tables: seconds with a base of 2 s, and rates with a base that took 4 s."""
     monkeypatch.setenv(measure.ROWS, str(tmp_path / "rows"))
     seconds = {"base": [2.0, 9.0, 1.0], "near": [3.0, 2.0, 2.5], "far": [3.0, 4.0, 5.0]}
     measure.table("Cost", "s", seconds, "base", {"near": "<= 1.25", "far": "<= 1.9"})

@@ -1,4 +1,4 @@
-"""Python's driver of the cases that every language is held to: values in and out, shapes, batches, streams."""
+"""Python's driver for the cases that every language must pass: values in and out, shapes, batches, streams."""
 
 import io
 import json
@@ -14,13 +14,13 @@ import pytest
 
 
 def cases(name: str) -> list[Any]:
-    """The cases of a file, each with its number as its id."""
+    """The cases in a file, each with its number as its id."""
     found = json.loads((ROOT / "tests" / "cases" / f"{name}.json").read_text())
     return [pytest.param(case, id=str(i)) for i, case in enumerate(found)]
 
 
 def bits(array: np.ndarray, dtype: str) -> list[str]:
-    """The elements in hexadecimal, most significant first; of strings their bytes."""
+    """The elements in hexadecimal, most significant first; for strings, their bytes."""
     if dtype == "string":
         return [value.hex() for value in array]
     is_nan = [bool(value != value) for value in array]

@@ -1,7 +1,7 @@
-"""The three consumers are alike: the same bytes for the same model and values, the same words for the same fault.
+"""The three consumers agree: the same bytes for the same model and values, the same message for the same fault.
 
-Functions (`tanh`, `exp`, softmax) and matrix products are rounded otherwise by TensorFlow 2.18, which Java has, and by
-the size of a batch: of these only most digits are compared.
+Functions (`tanh`, `exp`, softmax) and matrix products are rounded differently by Java's TensorFlow 2.18, and by batches
+of different sizes. For these, only most digits are compared.
 """
 
 import json
@@ -22,7 +22,7 @@ import pytest
 
 GO = ROOT / "go_consumer" / "go_consumer"
 JAVA = ROOT / "java_consumer" / "target" / "java_consumer.jar"
-# A JVM that does not compile what it will not run long: it takes half the processor time to start.
+# Without its optimizing compiler, which does not pay for short runs, the JVM starts in half the processor time.
 COMMANDS = {
     "Go": [str(GO)],
     "Java": ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar", str(JAVA)],
@@ -36,7 +36,7 @@ MANY = ",".join(f"{i * 0.37 - 1850:.5g}" for i in range(10_000))
 
 
 def run_consumer(language: str, *flags: object, folder: Path, stdin: str | bytes = "") -> Result:
-    """Runs a consumer with these flags in that folder."""
+    """Runs a consumer with these flags in a folder."""
     if language == "Python":
         return run_program("model_consumer.py", *flags, folder=folder, stdin=stdin)
     done = subprocess.run(
@@ -52,7 +52,7 @@ def run_consumer(language: str, *flags: object, folder: Path, stdin: str | bytes
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small models, and arrays to feed them."""
+    """A folder with the small models and arrays to feed them."""
     folder = small_models.make(tmp_path_factory.mktemp("models"))
     (folder / "arrays").mkdir()
     pair = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -74,7 +74,7 @@ COMMAND_CASES = json.loads((ROOT / "tests" / "cases" / "commands.json").read_tex
 
 
 def every_fourth(language: str, number: int) -> list[Any]:
-    """One of four commands is soon enough to notice that the words have drifted apart; Python runs them all."""
+    """Every fourth command is enough to notice early that messages have drifted apart; Python runs them all."""
     return [] if language == "Python" or number % 4 == 0 else [pytest.mark.slow]
 
 
@@ -135,13 +135,13 @@ def test_functions_agree_but_for_their_last_digits(models: Path, language: str) 
     python, other = (run_consumer(x, *flags, folder=models, stdin=rows).out.split() for x in ("Python", language))
     assert list(map(float, other)) == pytest.approx(list(map(float, python)), rel=1e-14)
     assert list(map(float, python)) == pytest.approx(np.tanh(np.arange(-50, 50) / 10).tolist(), rel=1e-14)
-    if language == "Go":  # the same TensorFlow
+    if language == "Go":  # Go and Python use the same TensorFlow
         assert other == python
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_bytes_do_not_depend_on_how_rows_arrive(models: Path, language: str) -> None:
-    """Row by row through a pipe that is written to in parts, and all at once from a file."""
+    """Rows arrive through a pipe that is written in parts, and all at once from a file."""
     rows = "".join(f"{i / 10}\n" for i in range(50))
     command = [str(ROOT / ".venv" / "bin" / "python"), str(ROOT / "model_consumer.py")]
     command = COMMANDS.get(language, command)
@@ -158,7 +158,7 @@ def test_the_bytes_do_not_depend_on_how_rows_arrive(models: Path, language: str)
 
 @pytest.fixture(scope="module")
 def cookbook(trained: Path, models: Path) -> Path:
-    """The models, and those that recipes make of the classifier and of the regression's checkpoint."""
+    """The models, plus those that recipes make from the classifier and from the regression's checkpoint."""
     names = ["--input", "x=inputs/x_sample", "--output", "y=linear_regression/add"]
     for recipe, *flags in (
         ["checkpoint_save", "--steps", 300],
@@ -192,7 +192,7 @@ def test_the_frozen_regression(trained: Path, language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_damaged_file_is_refused(trained: Path, tmp_path: Path, language: str) -> None:
-    """Any byte changed: the digest is not in the list any more."""
+    """If any byte changes, the digest is no longer in the list."""
     data = (trained / "frozen_graphs" / "frozen_linear_regression.pb").read_bytes()
     for position in (0, len(data) // 2, len(data) - 1):
         damaged = tmp_path / "damaged.pb"
@@ -261,7 +261,7 @@ def test_rows_one_by_one_are_answered_while_the_input_goes_on(models: Path, lang
             process.stdin.write(f"{x}\n")
             process.stdin.flush()
             assert process.stdout.readline() == y
-        process.send_signal(signal.SIGINT)  # standard input still open
+        process.send_signal(signal.SIGINT)  # standard input is still open
         assert process.wait(30) == 130
         assert (process.stdout.read(), process.stderr.read()) == ("", f"{PROGRAMS[language]}: interrupted\n")
 
@@ -301,6 +301,6 @@ def test_ctrl_c_ends_a_long_calculation(tmp_path: Path, language: str) -> None:
 
 
 def processor_time(pid: int) -> float:
-    """The seconds of processor time that a process has taken."""
+    """The processor time of a process, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What the Python consumer has alone: checkpoints, and what it imports. The rest is in test_conformance.py."""
+"""What only the Python consumer has: checkpoints, and what it imports. The rest is in test_conformance.py."""
 
 import os
 import re
@@ -27,19 +27,19 @@ Consume = Callable[..., Result]
 
 
 def numbers(out: str) -> list[float]:
-    """The numbers of the results line."""
+    """The numbers on the results line."""
     (line,) = re.findall(r"^The calculation results : \[(.*)\]$", out, re.MULTILINE)
     return [float(text) for text in line.split()]
 
 
 def error(result: Result, message: str) -> None:
-    """The result is this one line, and nothing else."""
+    """Asserts that a result is this one line, and nothing else."""
     assert result == (1, "", f"model_consumer.py: {message}\n")
 
 
 @pytest.fixture
 def line(trained: Path) -> Callable[[float], float]:
-    """The line that was trained, in Python's own arithmetic, from the last line that the producer printed."""
+    """The trained line in Python's own arithmetic, from the last line that the producer printed."""
     last = (trained / "producer.out").read_text().splitlines()[-1]
     slope, intercept = (
         float(re.search(rf"{name}: (\S+?),?$", part)[1])
@@ -58,7 +58,7 @@ def test_newest_checkpoint(consume: Consume, line: Callable[[float], float]) -> 
 
 @pytest.mark.parametrize("model", ["saved_model", pytest.param(FROZEN, marks=pytest.mark.slow)])
 def test_as_a_user_types_it(trained: Path, consume: Consume, model: str) -> None:
-    """In a process of its own, TensorFlow imported for real: not a word of its log reaches the terminal."""
+    """In a separate process that really imports TensorFlow, none of whose log reaches the terminal."""
     result = run_command(f"python {ROOT}/model_consumer.py --model {model}", trained)
     assert result == consume("--model", model)
     assert (result.status, result.err) == (0, "")
@@ -101,7 +101,7 @@ def test_the_reader_of_its_results_may_go_away(trained: Path) -> None:
 
 
 def test_checkpoint_of_tensorflow_1_8(consume: Consume) -> None:
-    """Written in 2018's way, its folder moved since: the op is `Add`, the state file's path is absolute."""
+    """Written as in 2018, and moved since: the op is `Add`, and the path in the state file is absolute."""
     result = consume("--model", ROOT / "tests" / "tensorflow_1_8")
     assert result.status == 0
     published = (ROOT / "tests" / "published_table.txt").read_text().splitlines()[2]
@@ -122,7 +122,7 @@ def test_input_and_output_of_a_checkpoint_by_name(consume: Consume, name: str, l
 
 @pytest.fixture
 def checkpoints(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained checkpoints, to break."""
+    """A copy of the trained checkpoints, to damage."""
     return Path(shutil.copytree(trained / "saved_model", tmp_path / "saved_model"))
 
 
@@ -170,7 +170,7 @@ def test_state_files_that_say_nothing(consume: Consume, checkpoints: Path, state
 
 
 def test_state_files_are_parsed_as_tensorflow_does(consume: Consume, checkpoints: Path) -> None:
-    """Carriage returns, indentation, a comment, no space behind the colon, single quotes."""
+    """Carriage returns, indentation, a comment, no space after the colon, single quotes."""
     (checkpoints / "checkpoint").write_bytes(
         b"# the newest\r\n  model_checkpoint_path:'linear_regression.ckpt-1500'\r\n"
         b'all_model_checkpoint_paths : "linear_regression.ckpt-1500"\r\n'
@@ -222,7 +222,7 @@ def save_mlp(folder: Path, **settings: Any) -> tuple[float, Path]:
 
 @pytest.mark.parametrize("settings", [{}, {"write_version": 1}, {"sharded": True}, {"write_meta_graph": False}])
 def test_checkpoints_of_others(consume: Consume, tmp_path: Path, settings: dict[str, Any]) -> None:
-    """Whatever the training part holds, the output is pure calculation; so are the values of variables."""
+    """Whatever the training part holds, the output and the values of variables are pure calculation."""
     total, prefix = save_mlp(tmp_path / "mlp", **settings)
     for path in (prefix, prefix.parent):
         result = consume("--model", path, "--output", "y", "--x", "1,1")
@@ -272,7 +272,7 @@ def test_checkpoint_of_another_model(consume: Consume, tmp_path: Path, checkpoin
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".data-00000-of-00001", ".index", ".meta"])
 def test_flipped_and_truncated_files(consume: Consume, checkpoints: Path, ending: str) -> None:
-    """A changed file is refused in one line, or changes nothing; numbers that are silently wrong do not come out."""
+    """A changed file is refused in one line, or changes nothing; it never gives wrong numbers silently."""
     path = checkpoints / f"linear_regression.ckpt-1900{ending}"
     data = path.read_bytes()
     right = consume(folder=checkpoints.parent)
@@ -286,7 +286,7 @@ def test_flipped_and_truncated_files(consume: Consume, checkpoints: Path, ending
 
 
 def test_a_graph_that_reads_is_refused(consume: Consume, checkpoints: Path) -> None:
-    """Upstream of the output, or when it is restored; what is not asked for may be there."""
+    """Reading is refused upstream of the output and while restoring; it may be in parts that are not asked for."""
     meta_path = checkpoints / "linear_regression.ckpt-1900.meta"
     original = tf.MetaGraphDef.FromString(meta_path.read_bytes())
     for target, said in (
@@ -321,7 +321,7 @@ def test_does_not_import_tensorflow_where_it_needs_none(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_long_calculation(tmp_path: Path) -> None:
-    """The signal is heeded while TensorFlow calculates, not only between two of Python's instructions."""
+    """The signal is handled while TensorFlow calculates, not only between two Python instructions."""
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float64, [None, None], name="x")
         y = tf.constant(1.0, tf.float64, [1024, 1024]) + x

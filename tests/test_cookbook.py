@@ -1,4 +1,4 @@
-"""The recipes, run in the order of the cookbook's page: what they print, what they leave behind, what they refuse."""
+"""The recipes, run in the order of the cookbook's page: what they print, write and refuse."""
 
 import json
 import re
@@ -26,11 +26,11 @@ import savedmodel  # noqa: E402
 
 README = (ROOT / "cookbook" / "README.md").read_text()
 SCRIPTS = sorted(p.name for p in (ROOT / "cookbook").glob("*.py") if '__name__ == "__main__"' in p.read_text())
-OTHERS = ("saved_model_cli", ".cache/", "node ")  # commands that take seconds or need an environment of their own
+OTHERS = ("saved_model_cli", ".cache/", "node ")  # commands that take seconds or need a separate environment
 PLACEHOLDER = "Placeholder/inputs_placeholder"
 REGRESSION = "frozen_graphs/frozen_linear_regression.pb"
 CNN = "frozen_graphs/cnn.pb"
-LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # of the contract
+LINE = [-2.9987834928787795, -1.4987794569534572, -4.498787528804102, 0.0012245789718652311]  # the contract's results
 
 
 def set_out(trained: Path, folder: Path) -> Path:
@@ -53,20 +53,20 @@ def walked(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 @pytest.fixture(scope="module")
 def kitchen(walked: tuple[Path, list[tuple[page.Step, str]]]) -> Path:
-    """The folder in which all recipes ran. Tests leave it as it is."""
+    """The folder in which all recipes ran. Tests must not change it."""
     return walked[0]
 
 
 @pytest.fixture
 def copy(kitchen: Path, tmp_path: Path) -> Path:
-    """A copy of what the recipes left, to spoil."""
+    """A copy of what the recipes wrote, to damage."""
     for name in ("results", "exports", "exp_model", "saved_model", "frozen_graphs"):
         shutil.copytree(kitchen / name, tmp_path / name)
     return tmp_path
 
 
 def recipe(name: str, *flags: object, folder: Path) -> Result:
-    """Runs a recipe; the one that does without TensorFlow in a process that does."""
+    """Runs a recipe; the one without TensorFlow in a process that does not have it."""
     if name == "freezemodel_c_library":
         return run_command(shlex.join(["python", f"{ROOT}/cookbook/{name}.py", *map(str, flags)]), folder)
     return run_program(f"cookbook/{name}.py", *flags, folder=folder)
@@ -77,7 +77,7 @@ def test_every_command_prints_what_the_page_says(walked: tuple[Path, list[tuple[
 
 
 def test_the_page_has_every_recipe() -> None:
-    """All but the smallest server, which is on the page about serving."""
+    """Except the smallest server, which is on the serving page."""
     commands = " ".join(step.command for step in page.steps(README))
     assert {name for name in SCRIPTS if f"cookbook/{name}" not in commands} == {"freezemodel_serve.py"}
     for name in ("freezemodel_c_library.c", "freezemodel_onnx.mjs"):
@@ -86,14 +86,14 @@ def test_the_page_has_every_recipe() -> None:
 
 @pytest.fixture(scope="module")
 def converters() -> Path:
-    """The folder of the environments for tf2onnx and for JavaScript."""
+    """The folder with the environments for tf2onnx and for JavaScript."""
     result = run_command("make .cache/tf2onnx/complete .cache/node/complete", timeout=1200)
     assert result.status == 0, result
     return ROOT / ".cache"
 
 
 def link_converters(converters: Path, folder: Path) -> None:
-    """Has a copy of the repository use the same environments."""
+    """Makes a copy of the repository use the same environments."""
     (folder / ".cache").mkdir(exist_ok=True)
     for name in ("tf2onnx", "node"):
         (folder / ".cache" / name).symlink_to(converters / name)
@@ -112,7 +112,7 @@ def test_make_cookbook_runs_all_on_a_clean_checkout(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_wrong_flags_and_length(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    """Without processes: there are twenty of them."""
+    """In this process, because there are twenty recipes."""
     main = runpy.run_path(str(ROOT / "cookbook" / name))["main"]
     for flag, status in (("--help", 0), ("--version", 0), ("--hepl", 2)):
         monkeypatch.setattr(sys, "argv", [f"cookbook/{name}", flag])
@@ -188,7 +188,7 @@ def test_missing_input_names_the_recipe_that_makes_it(name: str, missing: str, m
 
 
 def test_checkpoint_save(kitchen: Path) -> None:
-    """The classifier knows sums it has not seen; the JSON is the .meta; the slots and the step are saved."""
+    """The classifier is right about unseen sums; the JSON is the .meta; the slots and the step are saved."""
     values = checkpoint.values(str(kitchen / "results/graph.ckpt"))
     x, labels = classifier.draw_batch(5_000_000)
     hidden = np.maximum((x - np.float32(4.75)) @ values["hidden/kernel"] + values["hidden/bias"], 0)
@@ -208,7 +208,7 @@ def test_checkpoint_save(kitchen: Path) -> None:
 
 @pytest.mark.slow
 def test_checkpoint_restore_goes_on_to_the_same_bits(kitchen: Path, copy: Path) -> None:
-    """The recipe compares with its own graph; here with the one that checkpoint_save.py builds, trained in one go."""
+    """The recipe compares with its own graph; this test with that of checkpoint_save.py, trained in one go."""
     assert recipe("checkpoint_save", "--steps", 1200, "--checkpoint", "results/whole.ckpt", folder=copy).status == 0
     result = recipe("checkpoint_restore", "--until", 1200, folder=copy)
     assert result.out.endswith("equal those of an uninterrupted training to the bit\n")
@@ -223,7 +223,7 @@ def test_checkpoint_restore_goes_on_to_the_same_bits(kitchen: Path, copy: Path) 
 
 
 def test_checkpoint_restore_notices_another_training(copy: Path) -> None:
-    """Slots that were lost make another training: the comparison sees it."""
+    """With lost slots the training is another one, and the comparison notices."""
     values = checkpoint.values(str(copy / "results/graph.ckpt"))
     with tf.Graph().as_default(), tf.Session() as session:
         for name, value in values.items():
@@ -245,7 +245,7 @@ def test_checkpoint_subset(kitchen: Path) -> None:
 
 @pytest.mark.parametrize("use_resource", [False, True])
 def test_a_variable_of_another_shape_dtype_or_name_is_refused(kitchen: Path, use_resource: bool) -> None:
-    """Also the silent one: what TensorFlow itself does with a resource variable is shown first."""
+    """Also in the silent case: the test first shows what TensorFlow itself does with a resource variable."""
     prefix = str(kitchen / "results/graph.ckpt")
     with tf.Graph().as_default(), tf.Session() as session:
         short = tf.get_variable("bias", [8], use_resource=use_resource)
@@ -287,7 +287,7 @@ def test_inspect_checkpoint_prints_values(kitchen: Path, flags: list[str]) -> No
 
 
 def test_inspect_checkpoint_lists_one_of_tensorflow_2(tmp_path: Path) -> None:
-    """It holds a string, the graph of objects: a varint with its length and a checksum of 4 bytes are in .data, too."""
+    """It holds a string, the object graph: a varint with its length and a checksum of 4 bytes are in .data, too."""
     with tf.Graph().as_default(), tf.Session() as session:
         variable = tf.get_variable("v", initializer=[1.0, 2.0], use_resource=True)
         session.run(variable.initializer)
@@ -408,7 +408,7 @@ def test_bad_input_is_one_line(kitchen: Path, name: str, flags: list[str], said:
 
 
 def test_flipped_bits_are_noticed(copy: Path) -> None:
-    """Of a frozen graph by its digest, before anything is calculated."""
+    """A frozen graph's digest shows them, before anything is calculated."""
     for path, name in (
         ("results/frozen_model.pb", "freezemodel_load"),
         (REGRESSION, "freezemodel_c_library"),
@@ -422,7 +422,7 @@ def test_flipped_bits_are_noticed(copy: Path) -> None:
 
 
 def test_keras_in_inference_form(kitchen: Path) -> None:
-    """No dropout, no batch statistics: a row's result does not depend on the other rows, and both files agree."""
+    """No dropout, no batch statistics: a row's result does not depend on other rows, and both files agree."""
     graph_def = tf.GraphDef.FromString((kitchen / "results/frozen_keras_model.pb").read_bytes())
     assert {node.op for node in graph_def.node} <= operations.CALCULATION
     names = [node.name for node in graph_def.node]
@@ -446,7 +446,7 @@ def test_the_c_library_gives_the_same_numbers_without_tensorflow(kitchen: Path) 
 
 
 def test_the_c_program_prints_what_the_consumers_print(kitchen: Path) -> None:
-    """Of any bits that a float64 can have, also subnormal ones, shortest digits and all."""
+    """For any bits that a float64 can have, including subnormal numbers, with the shortest digits."""
     bits = np.random.default_rng(7).integers(0, 1 << 64, 400, np.uint64, endpoint=False)
     x = ",".join(map(repr, [*bits.view(np.float64).tolist(), 2.0000000000000004, 2.0, 1e21, 5e-324, 1e20]))
     done = run_command(f"results/freezemodel_c_library {REGRESSION} {x}", kitchen, TF_CPP_MIN_LOG_LEVEL="3")
@@ -475,11 +475,11 @@ def test_the_c_program_s_bad_input_is_one_line(kitchen: Path) -> None:
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind: apt-get install valgrind")
 @pytest.mark.parametrize("removed", ["", "\t\tTF_DeleteTensor(y);\n", "\tfree(data);\n"])
 def test_the_c_program_loses_no_memory(trained: Path, tmp_path: Path, removed: str) -> None:
-    """Nor does it read what it has not written; and where it does not free something, valgrind says so."""
+    """Nor does it read uninitialized memory. If it does not free something, valgrind says so."""
     source = (ROOT / "cookbook/freezemodel_c_library.c").read_text()
     assert removed in source
     (tmp_path / "program.c").write_text(source.replace(removed, "") if removed else source)
-    # What the library itself does, as protobuf does when it starts.
+    # The library's own errors, such as protobuf's when it starts.
     (tmp_path / "library.supp").write_text("{\n library\n Memcheck:Cond\n obj:*/libtensorflow_*\n ...\n}\n")
     build = f"gcc -g -o {tmp_path}/program $CGO_CFLAGS {tmp_path}/program.c $CGO_LDFLAGS -ltensorflow"
     assert run_command(f"source {ROOT}/go_consumer/env.sh && {build}").status == 0
@@ -495,7 +495,7 @@ def test_the_c_program_loses_no_memory(trained: Path, tmp_path: Path, removed: s
 
 
 def calculate(frozen: Path, x: np.ndarray) -> np.ndarray:
-    """The only output of a frozen graph, by TensorFlow."""
+    """The only output of a frozen graph, calculated by TensorFlow."""
     graph_def = tf.GraphDef.FromString(frozen.read_bytes())
     fed = {name for node in graph_def.node for name in node.input}
     (source,) = (node.name for node in graph_def.node if node.op == "Placeholder")
@@ -520,7 +520,7 @@ def interpreted(path: Path, rows: np.ndarray) -> tuple[np.ndarray, list[np.dtype
 
 
 def test_the_table_of_litert_files_is_true(kitchen: Path, walked: tuple[Path, list[tuple[page.Step, str]]]) -> None:
-    """Sizes of the files, and differences from TensorFlow's results, computed here in one batch."""
+    """File sizes, and differences from TensorFlow's results, computed here in one batch."""
     (printed,) = (out for step, out in walked[1] if step.command == "python cookbook/freezemodel_to_litert.py")
     images = np.load(kitchen / "results/images.npy")
     expected = calculate(kitchen / CNN, images)
@@ -565,7 +565,7 @@ def test_an_operation_that_litert_lacks_is_named(capfd: pytest.CaptureFixture) -
 
 
 def test_a_model_that_gives_no_number_is_not_called_equal(copy: Path) -> None:
-    """A NaN is not larger than a tolerance."""
+    """A NaN is not larger than any tolerance."""
     images = np.load(copy / "results/images.npy")
     images[1, 3, 3, 0] = np.nan
     np.save(copy / "nan.npy", images)
@@ -628,7 +628,7 @@ def test_onnx_in_python_and_javascript(kitchen: Path, converters: Path, copy: Pa
 
 
 def run_saved(path: Path, tags: list[str], signature: str, feed: dict[str, object]) -> dict[str, np.ndarray]:
-    """Calculates with TensorFlow's own loader alone."""
+    """Runs a SavedModel with TensorFlow's own loader alone."""
     with tf.Graph().as_default(), tf.Session() as session:
         loaded = tf.saved_model.loader.load(session, tags, str(path)).signature_def[signature]
         fetches = {key: info.name for key, info in loaded.outputs.items()}
@@ -636,7 +636,7 @@ def run_saved(path: Path, tags: list[str], signature: str, feed: dict[str, objec
 
 
 def meta_graph_of(path: Path, tag: str) -> object:
-    """The MetaGraphDef of a SavedModel that has this tag alone."""
+    """The MetaGraphDef of a SavedModel that has only this tag."""
     return model_file.find_meta_graph(model_file.read_saved_model(str(path)), [tag])
 
 
@@ -680,7 +680,7 @@ def test_a_failed_export_leaves_the_old_one(copy: Path) -> None:
 
 
 def test_pretrained_feeds_scalars(tmp_path: Path) -> None:
-    """Of rank 0, not of rank 1, also a string; a shape that is not known is a scalar's, too."""
+    """They have rank 0, not 1, also for a string; an unknown shape counts as a scalar's."""
     with tf.Graph().as_default(), tf.Session() as session:
         text, number = tf.placeholder(tf.string, [], "text"), tf.placeholder(tf.float32, [], "number")
         outputs = {"shout": tf.strings.join([text, "!"]), "more": number + 1}
@@ -724,7 +724,7 @@ def test_builder(kitchen: Path) -> None:
 
 
 def test_two_assets_of_one_name(tmp_path: Path) -> None:
-    """As the page says: the second gets a name of its own."""
+    """As the page says, the second one gets its own name."""
     with tf.Graph().as_default(), tf.Session() as session:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()

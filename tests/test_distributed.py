@@ -1,4 +1,4 @@
-"""Training on a cluster of processes of this machine, in a network of their own where that can be had."""
+"""Training on a cluster of processes on this machine, in a separate network if that is possible."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 FROZEN = "frozen_graphs/frozen_linear_regression.pb"
-# Brings up the loopback of a new network, which has no other: `tf.train.Server` listens on all interfaces.
+# Brings up loopback in a new network, which has nothing else: `tf.train.Server` listens on all interfaces.
 LOOPBACK = (
     "import fcntl, socket, struct, sys, time; "
     "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sH14s', b'lo', 0x1, b'')); print('up', flush=True); "
@@ -26,7 +26,7 @@ LOOPBACK = (
 
 @contextlib.contextmanager
 def own_network() -> Iterator[list[str]]:
-    """The words before a command that run it in a network of its own; none where this user cannot make one."""
+    """The words that run a command in a separate network; none if this user cannot create one."""
     with subprocess.Popen(
         ["unshare", "--net", sys.executable, "-c", LOOPBACK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -42,7 +42,7 @@ def network() -> Iterator[list[str]]:
 
 
 def check_table(text: str, lines: int = 20) -> None:
-    """The published table, or its beginning; each line once."""
+    """Asserts that a text is the published table, or its beginning, with each line once."""
     got, expected = table(text), published()[:lines]
     assert [row[0] for row in got] == [row[0] for row in expected]
     np.testing.assert_allclose(got, expected, rtol=1e-11)
@@ -106,7 +106,7 @@ def cluster(tmp_path: Path, network: list[str]) -> Iterator[Callable[..., LocalC
 
 @pytest.mark.slow
 def test_a_short_run_on_two_workers(tmp_path: Path, network: list[str], consume: Callable[..., Result]) -> None:
-    """With the script, whose lines stand behind the tasks' names. Two files, of which each worker reads its part."""
+    """With the script, which puts the task's name before each line. Each worker reads its part of two files."""
     header, *lines = (ROOT / "data/linear_regression.csv").read_text().splitlines()
     for name, part in (("a", lines[:33]), ("b", lines[33:])):
         text = "\n".join([header, *part])
@@ -119,7 +119,7 @@ def test_a_short_run_on_two_workers(tmp_path: Path, network: list[str], consume:
     check_table("\n".join(chief), 4)
     others = set(re.findall(r"^((?:ps|worker) \d): \1 listens on 127\.0\.0\.1:\d+$", done.out, re.MULTILINE))
     assert others == {"ps 0", "worker 0", "worker 1"}
-    # What the producer leaves behind, and it is the producer's one-machine graph.
+    # It writes what the producer writes, including the producer's one-machine graph.
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     checkpoints = {
         f"saved_model/linear_regression.ckpt-{epoch}.{ending}"
@@ -194,7 +194,7 @@ def test_a_task_that_does_not_come_is_named(cluster: Callable[..., LocalCluster]
     lost = f"train.py: lost: worker 1 at {address} did not come within 9 s (start it, then this again)\n"
     assert ours.err().endswith(lost)
     assert ours.out() == ""
-    for task in ("ps 0", "worker 0"):  # the chief is gone
+    for task in ("ps 0", "worker 0"):  # the chief has ended
         assert ours.processes[task].wait(60) == 1
         assert "lost: chief 0 at " in ours.err(task)
 

@@ -1,4 +1,4 @@
-"""Which files score.py scores, alone, and what it refuses."""
+"""Which files score.py scores on one machine, and what it refuses."""
 
 import functools
 import gzip

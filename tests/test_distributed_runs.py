@@ -1,4 +1,4 @@
-"""What a run of score.py leaves: a rerun, a kill, a full disk, a terminal. And its page."""
+"""What a run of score.py leaves after a rerun, a kill or a full disk, and on a terminal. Also its page."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ def test_a_rerun_does_what_is_missing(score: Score, models: Path, tmp_path: Path
     assert pq.read_table(tmp_path / "out/c.parquet")["prediction"].to_pylist() == [line(7)]
     assert counts() == (0, 3)
     assert counts("--workers", 1) == (0, 3)
-    # With another model or other flags it is another result, whatever is older.
+    # With another model or other flags it is scored again, whichever file is older.
     os.utime(models / "line32.pb", (1e9, 1e9))
     assert counts(model="line32.pb") == (3, 0)
     assert pq.read_table(tmp_path / "out/c.parquet")["prediction"].type == pa.float32()
@@ -63,11 +63,11 @@ def test_a_large_file_is_scored_in_parts(score: Score, tmp_path: Path, monkeypat
     assert len(parts) == round((tmp_path / "in/t.parquet").stat().st_size / (1 << 15)) > 3
     assert parts[-1] == f"t-{len(parts) - 1:05}-of-{len(parts):05}.parquet"
     assert np.array_equal(pq.read_table(tmp_path / "out")["prediction"], x * 1.5 - 3)
-    # A rerun does the part that is missing.
+    # A rerun scores the missing part.
     (tmp_path / "out" / parts[1]).unlink()
     assert f"files to score: 1, already scored: 0\nrows scored: {len(x) // len(parts) // 1000}" in score(*flags).out
     assert score(*flags).out == f"files to score: 0, already scored: 1\n{summary(0)}"
-    # Rows are numbered through the file; the parts of what the file was before go.
+    # Row numbers continue through the whole file; parts of its earlier version are removed.
     x[17_000:17_002] = np.nan
     pq.write_table(pa.table({"x": x}), tmp_path / "in/t.parquet", row_group_size=6000)
     done = score(*flags, "--on-error", "null")
@@ -121,14 +121,14 @@ def test_a_run_that_is_ended(
     else:
         assert err == ""
     wait_for(lambda: not any(os.path.exists(f"/proc/{worker}") for worker in workers))
-    # Nothing is lost, nothing is there twice, and what was being written is removed.
+    # Nothing is lost or duplicated, and partly written files are removed.
     again = program("--rows", "in", "--save", "out")
     assert (again.status, again.err) == (0, "")
     check_many(tmp_path, many)
 
 
 def test_the_terminal_is_left_clean(models: Path, tmp_path: Path) -> None:
-    """A progress bar is shown, and gone at the end."""
+    """A progress bar is shown, and removed at the end."""
     write(tmp_path / "in/t.parquet", x=np.arange(1_000_000.0))
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (24, 80))

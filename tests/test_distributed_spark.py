@@ -1,4 +1,4 @@
-"""Scoring on Spark: a master and two workers on this machine, in a network of their own where that can be had."""
+"""Scoring on Spark: a master and two workers on this machine, in a separate network if that is possible."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ SETTINGS = ("spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1",
 
 
 class SparkCluster:
-    """A standalone cluster of a master and two workers with a core each."""
+    """A standalone cluster of a master and two workers with one core each."""
 
     def __init__(self, folder: Path, network: list[str]) -> None:
         import pyspark
@@ -64,7 +64,7 @@ class SparkCluster:
 
 
 def result(process: subprocess.Popen) -> Result:
-    """What it leaves at its end."""
+    """The result of a process, once it has ended."""
     out, err = process.communicate(timeout=200)
     return Result(process.returncode, out, err)
 

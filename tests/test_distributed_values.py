@@ -1,4 +1,4 @@
-"""What score.py reads as a number, what it hands on unchanged, and which models it takes."""
+"""What score.py reads as a number, what it passes through unchanged, and which models it takes."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ import scoring
 __all__ = ["models", "program", "score"]  # fixtures
 
 
-GOOD = {0: 1.0, 5: -np.inf, 6: 5.0, 12: 0.5, 13: 2.0}  # by the position
+GOOD = {0: 1.0, 5: -np.inf, 6: 5.0, 12: 0.5, 13: 2.0}  # by position
 
 
 def test_bad_rows(score: Score, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_becomes_of_a_value_does_not_depend_on_those_beside_it(dtype: str) 
 
 
 def test_column_types(score: Score, tmp_path: Path) -> None:
-    """What is read of each type, and that the columns themselves come out as they went in."""
+    """How each type is read, and that the columns themselves come out unchanged."""
     tenth = [Decimal("0.100000000000000005"), Decimal("-12345678901234567.8"), None]
     columns = {
         "large": (pa.array(["1", "0.1", "x"], pa.large_string()), [1, 0.1, None]),
@@ -100,7 +100,7 @@ def test_column_types(score: Score, tmp_path: Path) -> None:
 
 
 def test_timestamps_of_old_spark(score: Score, tmp_path: Path) -> None:
-    """INT96, in which nanoseconds end with the year 2262."""
+    """INT96, whose nanoseconds end in the year 2262."""
     when = pa.array([datetime(9999, 12, 31, 23, 59, 59, 999_999), datetime(1, 1, 1)], pa.timestamp("us"))
     pq.write_table(
         pa.table({"x": [1.0, 2.0], "when": when}), tmp_path / "t.parquet", use_deprecated_int96_timestamps=True
@@ -132,7 +132,7 @@ def test_csv_as_people_write_it(score: Score, tmp_path: Path) -> None:
 
 
 def test_rows_that_straddle_blocks(score: Score, tmp_path: Path) -> None:
-    """Quoted newlines over several blocks of 8 MB: no row is lost, and the numbers of rows stay right."""
+    """Quoted newlines over several blocks of 8 MB: no row is lost, and row numbers stay right."""
     note, count = "a\n" * 500, 20_000
     (tmp_path / "t.csv").write_text("x,n\n" + "".join(f'{i},"{note}"\n' for i in range(count)) + "bad,\n")
     done = score("--rows", "t.csv", "--save", "out", "--on-error", "null")
@@ -162,7 +162,7 @@ def test_a_damaged_page_is_refused_where_it_has_a_checksum(score: Score, tmp_pat
     done = score("--rows", "t.parquet", "--save", "out")
     assert done.status == 1
     assert re.fullmatch(f"score.py: cannot read: {path}: .*checksum.*\n", done.err, re.IGNORECASE)
-    # What is written has them.
+    # The output has them.
     pq.write_table(pa.table({"x": x}), path, **settings)
     assert score("--rows", "t.parquet", "--save", "out").status == 0
     scored = tmp_path / "out/t.parquet"
@@ -174,7 +174,7 @@ def test_a_damaged_page_is_refused_where_it_has_a_checksum(score: Score, tmp_pat
 
 
 def test_a_model_that_takes_several_numbers_a_row(score: Score, tmp_path: Path) -> None:
-    """Columns, or a column of lists; float32, to which a number is rounded once, and out of whose range one can be."""
+    """Columns, or a column of lists. A number is rounded to float32 once, and can be out of its range."""
     lists = [[1.0, 2.0], [3.0], None, [4.0, float("inf")], [5.0, None], [6.0, 7.0]]
     for name, kind in (("list", pa.list_(pa.float64())), ("large", pa.large_list(pa.float64()))):
         write(tmp_path / f"in/{name}.parquet", a=[1, 2, 3, 4, 5, 6], b=["0.1"] * 6, both=pa.array(lists, kind))
@@ -239,12 +239,12 @@ def test_a_model_is_judged_where_it_is_not_listed(program: Score, models: Path, 
 
 @pytest.mark.slow
 def test_as_users_start_it_tensorflow_is_not_imported_whole(models: Path, tmp_path: Path) -> None:
-    """A frozen graph and a SavedModel, in processes that have not imported TensorFlow as the other tests' have."""
+    """A frozen graph and a SavedModel, in processes that have not imported TensorFlow, unlike those of other tests."""
     write(tmp_path / "t.parquet", x=[2.0, 1e300])
     listed = f"--rows t.parquet --checked {models / digests.CHECKED}"
     watch = "import os, runpy, sys; sys.argv[0] = {0!r}; sys.path.insert(0, {1!r}); "
     count = "sum(name.startswith('keras') for name in sys.modules)"
-    # The program ends with this function, and so do its workers.
+    # The program and its workers end with this function.
     watch += "end, program = os._exit, os.getpid(); "
     watch += f"say = lambda: os.getpid() == program and print({count}, file=sys.stderr, flush=True); "
     watch += "os._exit = lambda status: (say(), end(status)); "

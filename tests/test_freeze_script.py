@@ -1,4 +1,4 @@
-"""The freeze script: what it freezes, what it writes beside it, and what bad input gets."""
+"""The freeze script: what it freezes, what else it writes, and how it handles bad input."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ FROZEN = "frozen_graphs/frozen_linear_regression.pb"
 
 
 def listed(path: str, variables: int = 2) -> str:
-    """What the script prints of a frozen regression."""
+    """What the script prints about a frozen regression."""
     operations, node = (7, "add") if variables == 2 else (4, "mul")
     return (
         f"{path}: frozen graph, {operations} operations, written by TensorFlow {tf.__version__} "
@@ -77,7 +77,7 @@ def test_settings_of_the_environment(copy: Path) -> None:
 
 
 def test_a_checkpoint_brings_its_graph(tmp_path: Path) -> None:
-    """Where INPUT_CHECKPOINT alone is given: its .meta, not the regression's graph."""
+    """If only INPUT_CHECKPOINT is given, its .meta is used, not the regression's graph."""
     with tf.Graph().as_default(), tf.Session() as session:
         v = tf.get_variable("v", initializer=2.0)
         tf.multiply(tf.placeholder(tf.float32, [None], name="x"), v, name="y")
@@ -181,7 +181,7 @@ def test_flags_are_refused_and_help_is_given() -> None:
 
 @pytest.mark.slow
 def test_finds_its_python(copy: Path, tmp_path: Path) -> None:
-    """Without an active environment it takes .venv beside it, and says so where there is none."""
+    """Without an active environment it uses the .venv next to it, and says so if there is none."""
     script = shutil.copy(SCRIPT, tmp_path)
     result = run_command(f"unset VIRTUAL_ENV CONDA_PREFIX; {script}", copy)
     said = f"no Python environment: {tmp_path}/.venv (run make venv, or activate the environment that has TensorFlow)"

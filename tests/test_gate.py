@@ -1,4 +1,4 @@
-"""The gate: what it refuses and in which words, what it accepts, what it lists, and what it writes."""
+"""The gate: what it refuses and with which message, what it accepts, what it lists, and what it writes."""
 
 import hashlib
 import math
@@ -35,12 +35,12 @@ def graph_of(build: Callable[[], Any]) -> Any:
 
 
 def node_of(graph_def: Any, name: str) -> Any:
-    """The NodeDef of that name."""
+    """The NodeDef with that name."""
     return next(node for node in graph_def.node if node.name == name)
 
 
 def said(graph_def: Any, *allowed: str) -> str:
-    """What the rules say of a frozen graph, without a trial; empty where they accept it."""
+    """What the rules say about a frozen graph, without a trial; empty if they accept it."""
     try:
         graph_check.check_graph(graph_def, frozenset(allowed))
     except ModelError as error:
@@ -49,12 +49,12 @@ def said(graph_def: Any, *allowed: str) -> str:
 
 
 def sizes_said(build: Callable[[Any], Any], shape: list[int | None] | None = None, dtype: str = "float64") -> str:
-    """What the rules say of `build(x)`."""
+    """What the rules say about `build(x)`."""
     return said(graph_of(lambda: build(tf.placeholder(dtype, shape or [None, None], name="x"))))
 
 
 def judged(path: Path, **settings: Any) -> str:
-    """What the gate says of a file or folder; empty where it accepts it."""
+    """What the gate says about a file or folder; empty if it accepts it."""
     try:
         graph_check.judge(str(path), **settings)
     except (ModelError, OSError) as error:
@@ -112,7 +112,7 @@ def test_operations_not_on_the_list(op: str) -> None:
 
 
 def test_the_list_has_nothing_that_reads_writes_loops_or_calls_out() -> None:
-    """By TensorFlow's own register: which of the operations are stateful, take functions, or are about files."""
+    """According to TensorFlow's own registry: which operations are stateful, take functions, or concern files."""
     from tensorflow.python.framework import op_def_registry
 
     definitions = {name: op_def_registry.get(name) for name in CALCULATION | VARIABLES | START}
@@ -228,7 +228,7 @@ def test_windows(name: str) -> None:
     ("shape", "fields", "fault"),
     [
         ([2, 3], {"float_val": [1.0] * 6}, ""),
-        ([2, 3], {"float_val": [1.0]}, ""),  # the last is repeated
+        ([2, 3], {"float_val": [1.0]}, ""),  # the last one is repeated
         ([2, 3], {}, ""),
         ([2, 3], {"tensor_content": bytes(24)}, ""),
         ([2], {"float_val": [math.inf, math.nan]}, ""),
@@ -264,7 +264,7 @@ def test_types_of_constants() -> None:
 
 
 def called(body: Callable[[Any], None]) -> Any:
-    """The line, and a call of a function `f` of one float64, which `body` fills."""
+    """The line, plus a call of a function `f` of one float64, which `body` fills."""
     graph_def = bad_models.line()
     function = graph_def.library.function.add()
     function.signature.name = "f"
@@ -312,7 +312,7 @@ def test_functions_are_judged_as_they_are_called() -> None:
 
 def test_outputs_that_are_too_large() -> None:
     most = "elements (at most 16777216)"
-    # What an open dimension would hide shows with a feed's own shape.
+    # An open dimension would hide this; a feed's own shape shows it.
     assert sizes_said(lambda x: tf.pad(x, [[0, 10**9], [0, 0]], name="y")) == (
         f"refused graph: the output of node y has 1000000001 {most}"
     )
@@ -364,7 +364,7 @@ def test_sizes_that_depend_on_values_of_the_feed(build: Callable[[Any], Any]) ->
 
 
 def test_sizes_that_depend_on_the_shape_of_the_feed() -> None:
-    """They are as large as what is fed, as every `Flatten` has them."""
+    """They are as large as what is fed, as in every `Flatten`."""
     assert sizes_said(lambda x: tf.reshape(x, tf.stack([tf.shape(x)[0], 4])), [None, 2, 2]) == ""
     assert sizes_said(lambda x: tf.zeros_like(x) + tf.fill(tf.shape(x), tf.constant(1.0, tf.float64))) == ""
     assert "elements (at most" in sizes_said(lambda x: tf.fill(tf.shape(x) * 4096, 1.0))
@@ -384,7 +384,7 @@ def test_lengths_of_strings() -> None:
 
 
 def test_open_dimensions_are_guessed() -> None:
-    """Of a dimension or rank that the model takes in one size alone, that is found in TensorFlow's error."""
+    """A dimension or rank that the model takes in only one size is found in TensorFlow's error."""
     assert sizes_said(lambda x: tf.matmul(x, tf.ones([77, 2], tf.float64)), [None, None]) == ""
     assert sizes_said(lambda x: tf.nn.bias_add(x, tf.ones([5], tf.float64)), [None, None, None, None]) == ""
     unknown = graph_of(lambda: tf.matmul(tf.placeholder("float64", name="x"), tf.ones([784, 10], tf.float64)))
@@ -397,7 +397,7 @@ def test_open_dimensions_are_guessed() -> None:
 
 
 def test_graphs_of_the_first_versions() -> None:
-    """Some of their operations are gone, and `[]` is any shape."""
+    """Some of their operations no longer exist, and `[]` means any shape."""
     double = graph_of(lambda: tf.multiply(tf.placeholder("float64", name="x"), 2.0, name="y"))
     for producer in (0, 21):
         double.versions.producer = producer
@@ -505,7 +505,7 @@ def test_every_kind_of_hostile_model_is_there(hostile: Path) -> None:
 
 
 def test_hostile_models_are_listed(hostile: Path) -> None:
-    """Whatever parses: without TensorFlow where that would not import it, or would end the process."""
+    """Everything that parses is listed, without TensorFlow if it would reject the model or crash."""
     for name in ("unknown_operation", "write_file", "recursive_function", "while_loop", "mistyped", "split_sizes"):
         lines = graph_check.describe(str(path_of(hostile, name)))
         assert lines[0].startswith(f"{path_of(hostile, name)}: frozen graph, ")
@@ -518,7 +518,7 @@ def test_hostile_models_are_listed(hostile: Path) -> None:
 
 
 def test_every_length_and_every_byte() -> None:
-    """A cut or changed file is refused with words, or parsed; nothing else comes of it."""
+    """A truncated or changed file is refused with a message, or parsed; nothing else happens."""
     data = bad_models.line().SerializeToString()
     changed = [data[:length] for length in range(len(data))]
     changed += [data[:i] + bytes([data[i] ^ mask]) + data[i + 1 :] for i in range(len(data)) for mask in (1, 16, 255)]
@@ -534,7 +534,7 @@ def test_every_length_and_every_byte() -> None:
 
 
 def test_text_and_binary() -> None:
-    """A file is binary where it parses as that, though it may begin as a text does."""
+    """A file is binary if it parses as binary, even if it begins like text."""
     graph_def = graph_of(lambda: tf.placeholder("float32", [1], name="x" * 58))
     data = graph_def.SerializeToString()
     assert model_file.TEXT.match(data)
@@ -551,7 +551,7 @@ def test_text_and_binary() -> None:
 
 
 def saved(folder: Path, build: Callable[[], tuple[dict, dict]], **settings: Any) -> Path:
-    """A SavedModel of TensorFlow 1 with one signature."""
+    """A TensorFlow 1 SavedModel with one signature."""
     with tf.Graph().as_default(), tf.Session() as session:
         inputs, outputs = build()
         session.run([tf.global_variables_initializer(), tf.tables_initializer()])
@@ -606,7 +606,7 @@ def defaulted() -> tuple[dict, dict]:
 
 
 def with_savers() -> tuple[dict, dict]:
-    """Whose user had a Saver too; that restores from another file, but nothing runs it."""
+    """The user had a Saver too. It restores from another file, but nothing runs it."""
     v = tf.get_variable("v", initializer=tf.constant(2.0, tf.float64))
     tf.train.Saver([v])
     x = x_of([None])
@@ -646,7 +646,7 @@ def test_a_signature_may_leave_shapes_out(tmp_path: Path) -> None:
 
 
 def test_signatures_of_any_name_are_judged(tmp_path: Path) -> None:
-    """But for those of the start, which the loader runs, and of training, which nobody asks for."""
+    """Except those of the start, which the loader runs, and of training, which nobody asks for."""
     model = saved(tmp_path / "model", lambda: ({"x": x_of([None])}, {"y": tf.where(tf.greater(x_of([None]), 0.0))}))
     assert "operations not allowed: Where in node Where (" in judged(model)
 
@@ -692,7 +692,7 @@ def test_an_asset_is_read_at_the_start_alone(tmp_path: Path) -> None:
 
 
 def checkpoint(folder: Path) -> str:
-    """A checkpoint without collections, of a model that training and its summaries surround."""
+    """A checkpoint without collections, of a model with training and summaries around it."""
     with tf.Graph().as_default(), tf.Session() as session:
         x = x_of([None, 2], "float32")
         w = tf.get_variable("w", initializer=[[1.0], [2.0]])
@@ -737,7 +737,7 @@ def test_allowing_a_loop_does_not_allow_what_is_in_it(tmp_path: Path) -> None:
 
 
 def test_entries_that_a_search_would_find_otherwise(tmp_path: Path) -> None:
-    """TensorFlow looks for a key from the restarts on, and takes the first that is there."""
+    """TensorFlow searches for a key from the restarts on, and takes the first match."""
     from tensorflow.core.protobuf import tensor_bundle_pb2
 
     model = bad_models.export(tmp_path / "model", bad_models.times_variable)
@@ -749,7 +749,7 @@ def test_entries_that_a_search_would_find_otherwise(tmp_path: Path) -> None:
     bad_models.write_index(model, entry)
     assert judged(model) == ""
     good = index.read_bytes()
-    # A block ends in its restarts and their number: the first begins the search elsewhere.
+    # A block ends with its restarts and their number: here the first restart begins the search elsewhere.
     restart = struct.pack("<II", 0, 1)
     index.write_bytes(good.replace(restart, struct.pack("<II", 3, 1), 1))
     assert judged(model) == f"not a usable checkpoint: {index}: a search would begin within an entry"
@@ -795,7 +795,7 @@ def test_a_checkpoint_is_listed_without_what_trains_and_saves_it(tmp_path: Path)
 
 
 def test_names_in_the_list(tmp_path: Path) -> None:
-    """`sha256sum -c` reads the names of all files that there can be, from the folder of the list."""
+    """`sha256sum -c` reads all possible file names, from the list's folder."""
     folder = tmp_path / "of models"
     (folder / "lists").mkdir(parents=True)
     checked = folder / "lists" / "SHA256SUMS"
@@ -954,7 +954,7 @@ def test_listing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_thousand_nodes(tmp_path: Path) -> None:
-    """A model of that size is judged within ten seconds of processor time, the start of the process besides."""
+    """A model of that size is judged within ten seconds of processor time, not counting the start of the process."""
 
     def build() -> None:
         x = x_of([None, 4], "float32")
@@ -969,7 +969,7 @@ def test_twenty_thousand_nodes(tmp_path: Path) -> None:
     graph_def = graph_of(build)
     assert 19_000 < len(graph_def.node) <= 20_000
     path = write(tmp_path / "model.pb", graph_def)
-    assert judged(write(tmp_path / "small.pb", bad_models.line())) == ""  # which starts what judges
+    assert judged(write(tmp_path / "small.pb", bad_models.line())) == ""  # starts the judging process
     code = (
         "import sys, time, resource; from model_import_export import trial, graph_check; trial.start(); "
         "trial.run = lambda path, work, *a, **k: work(*a); began = time.process_time(); "
@@ -981,7 +981,7 @@ def test_twenty_thousand_nodes(tmp_path: Path) -> None:
 
 
 def _memory(session: int) -> int:
-    """The bytes of the largest process of a session."""
+    """The bytes of the largest process in a session."""
     largest = 0
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
@@ -996,7 +996,7 @@ def _memory(session: int) -> int:
 
 @pytest.mark.slow
 def test_the_program_refuses_hostile_models(hostile: Path, tmp_path: Path) -> None:
-    """In one line, within 30 seconds and 2 GiB, and nothing is read or written meanwhile."""
+    """In one line, within 30 seconds and 2 GiB, and without reading or writing anything."""
 
     def check(name: str) -> tuple[str, float, int]:
         folder = tmp_path / name

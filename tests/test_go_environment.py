@@ -1,4 +1,4 @@
-"""`go_consumer/env.sh`: where Go finds the C library, and what a user has set for it."""
+"""`go_consumer/env.sh`: where Go finds the C library, and what it does with the user's settings."""
 
 import os
 from pathlib import Path
@@ -12,13 +12,13 @@ CLEAN = {"CGO_CFLAGS": "", "CGO_LDFLAGS": "", "LIBRARY_PATH": ""}
 
 
 def source(folder: Path = ROOT, shell: str = "bash", **environment: str) -> Result:
-    """What sourcing it sets, in `folder`."""
+    """What sourcing the script in `folder` sets."""
     return run_command(f"{shell} -c '. {ROOT}/go_consumer/env.sh; {SHOW}'", folder, **CLEAN | environment)
 
 
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
-    """A folder as the official libtensorflow's archive makes it: include/ and lib/."""
+    """A folder like the official libtensorflow archive's: include/ and lib/."""
     _, _, flags = source().out.strip().split("|")
     library, package = flags.removeprefix("-L").split(" -Wl,-rpath,")
     (tmp_path / "lib").mkdir()
@@ -39,7 +39,7 @@ def test_finds_the_library_of_the_python_package(tmp_path: Path) -> None:
 
 
 def test_other_shells(tmp_path: Path) -> None:
-    """They do not say where the file is; the folder is the repository's, as for every command."""
+    """They do not say where the script is, so the folder is the repository's, as for every command."""
     assert source(ROOT, "sh").out == source(ROOT).out
     assert source(ROOT, VIRTUAL_ENV="").out == source(ROOT).out, ".venv where no environment is active"
     del tmp_path

@@ -2,7 +2,7 @@
 
     python tests/test_model_freeze.py FOLDER
 
-makes the models that need TensorFlow 2 as it is, and what they calculate, in a process of its own.
+makes, in a separate process, the models that need TensorFlow 2 behaviour, and their results.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ POINTS = np.array([[1.0, 2.0], [-0.5, 4.0], [0.0, 0.25]], np.float32)
 
 
 def make_tensorflow_2(folder: Path) -> None:
-    """Writes the models, and in `expected.npz` what they calculate."""
+    """Writes the models, and their results in `expected.npz`."""
     tensorflow = import_tensorflow()
     import keras
     import tensorflow as tf2
@@ -124,7 +124,7 @@ def tensorflow_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def freeze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs the program with these flags in this process, into `frozen.pb`. Returns what it prints, or its error."""
+    """Runs the program with these flags in this process, into `frozen.pb`. Returns its output or its error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*flags: object) -> str:
@@ -142,7 +142,7 @@ def freeze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
 
 
 def calculate(path: str | Path, feeds: dict[str, Any], *outputs: str) -> list[Any]:
-    """What TensorFlow calculates with a frozen graph."""
+    """TensorFlow's results for a frozen graph."""
     graph_def = tf.GraphDef.FromString(Path(path).read_bytes())
     with tf.Session(graph=tf.Graph(), config=session_config()) as session:
         with session.graph.as_default():
@@ -152,7 +152,7 @@ def calculate(path: str | Path, feeds: dict[str, Any], *outputs: str) -> list[An
 
 
 def operations(path: str | Path) -> set[str]:
-    """The operations of a frozen graph."""
+    """The operation types in a frozen graph."""
     return {node.op for node in tf.GraphDef.FromString(Path(path).read_bytes()).node}
 
 
@@ -160,7 +160,7 @@ def operations(path: str | Path) -> set[str]:
 
 
 def network(parts: int = 0, resource: bool = False) -> None:
-    """y = 1.5 (x0 + x1) + 3, with what training puts around it."""
+    """y = 1.5 (x0 + x1) + 3, with what training adds around it."""
     x = tf.placeholder("float32", [None, 2], name="x")
     partitioner = tf.fixed_size_partitioner(parts) if parts else None
     with tf.variable_scope("layer", use_resource=resource):
@@ -182,7 +182,7 @@ def save(folder: Path, build: Callable[[], None] = network, **settings: Any) -> 
         prefix = tf.train.Saver(**settings).save(session, str(folder / "model.ckpt"), 7, write_meta_graph=meta)
         if not meta:
             tf.train.write_graph(graph, str(folder), "graph.pbtxt")
-    if device:  # of the cluster that trained
+    if device:  # a device of the cluster that trained
         meta_graph = tf.MetaGraphDef.FromString(Path(f"{prefix}.meta").read_bytes())
         for node in meta_graph.graph_def.node:
             node.device = device
@@ -223,7 +223,7 @@ def test_checkpoints(freeze: Callable[..., str], tmp_path: Path, kind: str) -> N
 
 
 def normalized() -> None:
-    """Batch normalization under a condition, as TensorFlow 1.x's users wrote it, dropout and a default."""
+    """Batch normalization under a condition, as TensorFlow 1.x users wrote it, plus dropout and a default."""
     x = tf.placeholder("float32", [None, 2], name="x")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     keep_prob = tf.placeholder("float32", [], name="keep_prob")
@@ -295,7 +295,7 @@ def test_what_a_model_does_in_training_alone_is_left_out(freeze: Callable[..., s
 
 
 def test_outputs_of_a_training_checkpoint(freeze: Callable[..., str], tmp_path: Path) -> None:
-    """Without `--output` there has to be one end; the error names those there are, without what trains."""
+    """Without `--output` there must be exactly one end; the error lists the ends, without those of training."""
     save(tmp_path / "made")
     said = freeze("--model", "made")
     assert re.fullmatch(r"model_freeze.py: not one output: \S+ ends in (\S+, )*\S+ \(give --output\)", said)
@@ -412,7 +412,7 @@ def test_random_numbers_are_not_compared(freeze: Callable[..., str], tmp_path: P
 
 
 def test_values_that_the_model_does_not_take(freeze: Callable[..., str], tmp_path: Path) -> None:
-    """The proof feeds made-up values: a model that refuses them is frozen all the same."""
+    """The proof feeds made-up values; a model that rejects them is frozen all the same."""
     graph_def = frozen_graph(lambda: tf.string_to_number(x_of([None], "string"), name="y"))
     (tmp_path / "model.pb").write_bytes(graph_def.SerializeToString())
     said = freeze("--model", "model.pb")
@@ -421,7 +421,7 @@ def test_values_that_the_model_does_not_take(freeze: Callable[..., str], tmp_pat
 
 
 def counting(x: Any) -> Any:
-    """x counted up to 10, in a loop of TensorFlow 1.x."""
+    """x, counted up to 10 in a TensorFlow 1.x loop."""
     tf.disable_control_flow_v2()
     return tf.while_loop(lambda y: tf.reduce_all(y < 10), lambda y: y + tf.get_variable("step", initializer=1.0), [x])
 
@@ -492,10 +492,10 @@ def keyed(inputs: str, outputs: Sequence[str]) -> Callable[[], tuple[dict, dict]
 @pytest.mark.parametrize(
     ("key", "keys", "names"),
     [
-        ("x", ["y", "again"], ["x", "again", "y"]),  # two keys of one tensor
+        ("x", ["y", "again"], ["x", "again", "y"]),  # two keys for one tensor
         ("p", ["q", "r", "in"], ["p", "q", "r", "in"]),  # names of other nodes
-        ("x", ["x"], ["x", "x_1"]),  # one key of both
-        ("the x", ["y/ä:0", "ok"], ["the_x", "ok", "y/__0"]),  # what no node is named
+        ("x", ["x"], ["x", "x_1"]),  # one key for input and output
+        ("the x", ["y/ä:0", "ok"], ["the_x", "ok", "y/__0"]),  # not valid as names of nodes
         ("_x", ["-y"], ["x", "y"]),
     ],
 )
@@ -518,7 +518,7 @@ def test_a_saved_model_without_variables(freeze: Callable[..., str], tmp_path: P
 
 
 def shared_table(by_reference: bool) -> Callable[[], tuple[dict, dict]]:
-    """A table that two lookups share; of TensorFlow 1.x the handle is a reference."""
+    """A table that two lookups share; in TensorFlow 1.x the handle is a reference."""
 
     def build() -> tuple[dict, dict]:
         x = x_of([None], "string")
@@ -619,7 +619,7 @@ def test_outputs_of_keras_keep_their_order(freeze: Callable[..., str], tensorflo
 
 
 def test_recurrent_layers(freeze: Callable[..., str], tensorflow_2: Path) -> None:
-    """A loop stays one; a series of five steps is what its function calls five times."""
+    """A loop stays a loop: for a series of five steps, it calls its function five times."""
     said = freeze("--model", tensorflow_2 / "recurrent")
     assert "operations not allowed: " in said and "While in node " in said
     allowed = [flag for op in re.findall(r"--allow-op (\w+)", said) for flag in ("--allow-op", op)]

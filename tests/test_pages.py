@@ -1,4 +1,4 @@
-"""The four pages in one clone, in the order in which a newcomer reads them: no page may spoil what another needs."""
+"""The four pages in one clone, in a newcomer's reading order: no page may spoil what another needs."""
 
 import contextlib
 import shutil
@@ -27,7 +27,7 @@ PORTS = (5000, 8080, 8500, 8501)
 
 @contextlib.contextmanager
 def servers(folder: Path) -> Iterator[None]:
-    """The three servers of the page on serving, as it says to start them: in the folder, on their own ports."""
+    """The serving page's three servers, started as it says: in the folder, on their own ports."""
     flask, server, soap = (
         block.removeprefix("$ ").split("\n", 1)
         for block in page.blocks(SERVING, "console", run=False)
@@ -51,7 +51,7 @@ def servers(folder: Path) -> Iterator[None]:
 
 
 def main_files(folder: Path) -> dict[Path, bytes]:
-    """What the main page made."""
+    """What the main page's commands made."""
     made = ("exported_graphs", "saved_model", "frozen_graphs", "summaries")
     return {path: path.read_bytes() for name in made for path in (folder / name).rglob("*") if path.is_file()}
 

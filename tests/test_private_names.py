@@ -1,4 +1,4 @@
-"""What the project uses of TensorFlow and uvicorn that they do not promise to keep: which name moved, who uses it."""
+"""TensorFlow and uvicorn names that the project uses without a promise that they stay: what moved, and who uses it."""
 
 import inspect
 import re

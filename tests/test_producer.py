@@ -1,4 +1,4 @@
-"""The producer: the published run, what it writes, and what bad input gets."""
+"""The producer: the published run, what it writes, and how it handles bad input."""
 
 import fcntl
 import math
@@ -27,20 +27,20 @@ SERIES = {
 
 
 def table(text: str) -> list[tuple[float, ...]]:
-    """The numbers of the lines that the producer prints; every line must be one of them."""
+    """The numbers on the lines that the producer prints; every line must be such a line."""
     rows = [LINE.fullmatch(line) for line in text.splitlines()]
     assert all(rows), text
     return [tuple(map(float, row.groups())) for row in rows]
 
 
 def published() -> list[tuple[float, ...]]:
-    """The training table of 2018, kept as a file of the tests."""
+    """The training table of 2018, kept as a test file."""
     return table((ROOT / "tests" / "published_table.txt").read_text())
 
 
 def reference(epochs: int) -> list[tuple[float, float, float]]:
-    """Adagrad on the same sample in plain Python: (loss before the step, slope and intercept after it) an epoch."""
-    rate = struct.unpack("f", struct.pack("f", 0.8))[0]  # TensorFlow's Adagrad holds its learning rate as a float32
+    """Adagrad on the same sample in plain Python: (loss before the step, slope and intercept after it) per epoch."""
+    rate = struct.unpack("f", struct.pack("f", 0.8))[0]  # TensorFlow's Adagrad stores its learning rate as a float32
     lines = (ROOT / "data" / "linear_regression.csv").read_text().split()[1:]
     points = [tuple(map(float, line.split(","))) for line in lines]
     slope = intercept = 1.0
@@ -271,7 +271,7 @@ def test_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_file_size_limit_ends_the_run_in_one_line(tmp_path: Path) -> None:
-    """A limit on the size of files fails writes as a full disk does; the summaries reach this one first."""
+    """A file size limit makes writes fail like a full disk does; the summaries reach this limit first."""
     producer = f"python {ROOT}/model_producer.py --data {ROOT}/data/linear_regression.csv"
     result = run_command(f"ulimit -f 60; {producer}", tmp_path)  # in units of 1,024 bytes
     assert result.status == 1
@@ -285,7 +285,7 @@ def test_file_size_limit_ends_the_run_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [20, 60, 100, 120, 150, 210, 300, 500])
 def test_full_disk_leaves_the_last_complete_checkpoint(tmp_path: Path, size: int) -> None:
-    """A disk of so many KiB, in a mount namespace of the test's own."""
+    """A disk of `size` KiB, in the test's own mount namespace."""
     unshare = "unshare -m" if os.getuid() == 0 else "unshare -Urm"
     producer = (
         f"python {ROOT}/model_producer.py --data {ROOT}/data/linear_regression.csv --output-dir disk > out 2> err"
@@ -304,7 +304,7 @@ def test_full_disk_leaves_the_last_complete_checkpoint(tmp_path: Path, size: int
 
 
 def kill_at_random(folder: Path, moments: int, seed: int, table_of_run: list[tuple[float, ...]]) -> int:
-    """Kills the producer so many times at random moments; the consumer must read what it left, or say why not.
+    """Kills the producer `moments` times at random; the consumer must read what it left, or say why it cannot.
 
     Returns:
         How often there was a checkpoint to read.
@@ -330,7 +330,7 @@ def kill_at_random(folder: Path, moments: int, seed: int, table_of_run: list[tup
     return read
 
 
-kill_at_random.duration = 4.0  # seconds, about what a run takes
+kill_at_random.duration = 4.0  # seconds, roughly the duration of a run
 
 
 @pytest.mark.slow
@@ -373,7 +373,7 @@ def test_the_reader_of_its_lines_may_go_away(tmp_path: Path, trained: Path) -> N
 
 @pytest.mark.slow
 def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
-    """Elsewhere standard error stays empty, as the other tests see."""
+    """Without a terminal, standard error stays empty, as other tests check."""
     terminal, standard_error = pty.openpty()
     fcntl.ioctl(standard_error, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
     command = [sys.executable, str(ROOT / "model_producer.py"), "--epochs", "301", "--output-dir", str(tmp_path)]
@@ -384,7 +384,7 @@ def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_tensorflow_1_8_reads_the_checkpoint(trained: Path) -> None:
-    """The real thing, in an environment of its own: Python 3.6, TensorFlow 1.8."""
+    """With the real Python 3.6 and TensorFlow 1.8, in a separate environment."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates = [*map(str, pyenv.glob("versions/3.6.*/bin/python3.6")), "python3.6"]
     python = next((name for name in candidates if run_command(f"{name} --version").status == 0), None)

@@ -1,4 +1,4 @@
-"""Runs what the README shows, from top to bottom in a fresh copy of the repository, and compares the outputs."""
+"""Runs the README's commands from top to bottom in a fresh copy of the repository, and compares the outputs."""
 
 import re
 import shutil
@@ -44,13 +44,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page.check_out(tmp_path_factory.mktemp("checkout"))
 
 
-# `make run` takes all the steps, each of which the page takes again. The page on the consumers follows it.
+# `make run` does all the steps that the page then does one by one. The page on the consumers follows it.
 STEPS = [step for step in page.steps(README) if step.command != "make run"] + page.steps(CONSUMERS)
 
 
 @pytest.fixture(scope="module")
 def walked(checkout: Path) -> list[tuple[Step, str]]:
-    """What the README's commands printed here, but for builds: `make test` has built both programs."""
+    """What the README's commands print here, without the builds: `make test` has built both programs."""
     for name in ("go_consumer/go_consumer", "java_consumer/target"):
         (checkout / name).symlink_to(ROOT / name)
     quick = [step for step in STEPS if not step.command.startswith(("go ", "mvn "))]
@@ -63,11 +63,11 @@ def test_every_command_prints_what_the_readme_says(walked: list[tuple[Step, str]
 
 @pytest.mark.slow
 def test_every_command_as_a_user_types_it(tmp_path: Path) -> None:
-    """In a shell that keeps what one command exports for the next ones."""
+    """In a shell where later commands see what earlier ones export."""
     exported = tmp_path / "exported"
     exported.touch()
     folder = page.check_out(tmp_path / "checkout")
-    assert run_command("make go java", folder).status == 0  # as `make run` has done
+    assert run_command("make go java", folder).status == 0  # as `make run` would have done
     page.check(
         page.walk(
             STEPS,
@@ -82,7 +82,7 @@ def test_make_run_prints_what_the_readme_says(tmp_path: Path) -> None:
     (step,) = [step for step in page.steps(README) if step.command == "make run"]
     result = run_command(step.command, page.check_out(tmp_path))
     assert result.status == 0
-    # Here the environment is there already.
+    # Here the environment already exists.
     making = re.search(r'@echo "(== making the Python environment .*)"\n', (ROOT / "Makefile").read_text())[1]
     assert page.same(step.output, f"{making}\n{page.COLOR.sub('', result.out + result.err)}"), result
 
@@ -123,7 +123,7 @@ def test_without_the_environment_one_line_says_what_to_do() -> None:
 
 
 def troubles(folder: Path) -> dict[str, object]:
-    """What makes TensorFlow give the errors of the page on troubles."""
+    """Code that makes TensorFlow raise the errors on the troubles page."""
     prefix = str(folder / "saved_model" / "linear_regression.ckpt-1900")
     frozen = tf.GraphDef.FromString((folder / "frozen_graphs" / "frozen_linear_regression.pb").read_bytes())
     unfrozen = tf.MetaGraphDef.FromString(Path(f"{prefix}.meta").read_bytes()).graph_def
@@ -195,7 +195,7 @@ def test_troubles_are_quoted_to_the_letter(trained: Path) -> None:
 
 
 def test_troubles_of_other_languages_are_quoted_to_the_letter(trained: Path, tmp_path: Path) -> None:
-    """Of the compiler, the linker and Java; those of a running Go program are compared by Go's tests."""
+    """Errors from the compiler, the linker and Java; Go's own tests compare those of a running Go program."""
     shutil.copytree(ROOT / "java_consumer" / "target" / "lib", tmp_path / "lib")
     shutil.copy(ROOT / "java_consumer" / "target" / "java_consumer.jar", tmp_path)
     next(tmp_path.glob("lib/tensorflow-core-native-*-*.jar")).unlink()

@@ -1,4 +1,4 @@
-"""Values in, values out: what holds of any, besides the cases that every language is held to (test_cases.py)."""
+"""Values in, values out: what holds for any value, in addition to the cases for every language (test_cases.py)."""
 
 import io
 import math
@@ -34,7 +34,7 @@ def test_numbers_out_are_the_shortest_that_read_back(dtype: type) -> None:
             assert int(exponent) < -4 or int(exponent) >= 21
         elif number:
             assert 9e-5 < abs(float(text)) < 1e21
-        if len(digits) > 1:  # no text with one digit less reads back to the number
+        if len(digits) > 1:  # no text with one digit fewer reads back to the number
             for rounding in (math.floor, math.ceil):
                 scale = Fraction(text.lstrip("-")) / int(digits)
                 shorter = rounding(Fraction(int(digits), 10)) * 10 * scale
@@ -51,7 +51,7 @@ def test_all_bfloat16_read_back() -> None:
 
 
 def test_float32_is_rounded_once() -> None:
-    """Against exact fractions: midway between two float32s, and a hair to each side, normal and subnormal."""
+    """Compared with exact fractions: midway between two float32s, and slightly to each side, normal and subnormal."""
     random = np.random.default_rng(7)
     for bits in [*random.integers(0, 0x7F7FFFFF, 300), 0, 1, 2, 0x7FFFFF, 0x800000, 0x7F7FFFFE, 0x7F7FFFFF]:
         low, high = (
@@ -74,7 +74,7 @@ def test_float32_is_rounded_once() -> None:
 
 
 def _decimal(number: Fraction) -> str:
-    """All the digits of a fraction whose denominator divides a power of ten."""
+    """All digits of a fraction whose denominator divides a power of ten."""
     places = 0
     while (number * 10**places).denominator != 1:
         places += 1
@@ -84,7 +84,7 @@ def _decimal(number: Fraction) -> str:
 
 
 def stream(parts: Iterable[bytes], batch: int) -> tuple[str, list[int]]:
-    """Streams what comes in these parts through a model that doubles. Returns what it wrote, and the sizes of runs."""
+    """Streams input in these parts through a model that doubles. Returns its output, and the sizes of its runs."""
     reader, writer = os.pipe()
     output, runs = io.StringIO(), []
 

@@ -1,4 +1,4 @@
-"""The page to try models on, in a browser: with keys and files, on a phone, while it waits, and when it is refused."""
+"""The page for trying models, in a browser: with keys and files, on a phone, while it waits, and when refused."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A browser, its window as large as a phone."""
+    """A browser with a window as large as a phone."""
     if not Path("/usr/bin/chromedriver").exists():
         installed = (
             os.geteuid() == 0
@@ -47,14 +47,14 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def driver(browser: Any, server: Server) -> Any:
-    """The browser with the page, which has loaded the models."""
+    """The browser on the page, with the models loaded."""
     browser.get(server.url)
     wait_for(lambda: browser.find_element("id", "predict").is_enabled())
     return browser
 
 
 def choose(driver: Any, signature: str) -> Any:
-    """Chooses a signature. Returns the field of its request."""
+    """Chooses a signature. Returns the field for its request."""
     from selenium.webdriver.support.select import Select
 
     Select(driver.find_element("id", "signature")).select_by_visible_text(signature)
@@ -62,7 +62,7 @@ def choose(driver: Any, signature: str) -> Any:
 
 
 def press(driver: Any, *keys: str) -> None:
-    """Presses keys together, where the keyboard points to."""
+    """Presses keys together, in the element that has the focus."""
     from selenium.webdriver import ActionChains
 
     chain = ActionChains(driver)
@@ -75,7 +75,7 @@ def press(driver: Any, *keys: str) -> None:
 
 
 def answer_of(driver: Any) -> str:
-    """The answer that comes."""
+    """Waits for the answer and returns it."""
     answer = driver.find_element("id", "answer")
     wait_for(lambda: answer.get_attribute("aria-busy") == "false" and answer.text)
     return answer.text
@@ -101,7 +101,7 @@ def test_the_line_is_calculated_and_drawn(driver: Any) -> None:
     wait_for(lambda: driver.find_element("id", "drawing").is_displayed())
     points = driver.find_element("css selector", "#line polyline").get_attribute("points").split()
     heights = [float(point.split(",")[1]) for point in points]
-    np.testing.assert_allclose(heights, np.linspace(220, 20, 21))  # -18 to 12, from below to the top
+    np.testing.assert_allclose(heights, np.linspace(220, 20, 21))  # -18 to 12, from bottom to top
     shown = run_command(driver.find_element("id", "curl").text)
     assert json.loads(shown.out) == {"outputs": [[-3.0, -1.5, -4.5, 0.0]]}
     # An error draws no line, and other signatures have none.
@@ -143,7 +143,7 @@ def test_it_shows_that_it_waits(driver: Any) -> None:
         "true waiting for the answer",
         'false {"outputs":[0.0,1.0,2.0,3.0]}\n',
     ]
-    # Another choice ends the wait.
+    # Choosing something else ends the wait.
     driver.find_element("id", "predict").click()
     driver.execute_script("window.before = asking")
     choose(driver, "line: serving_default (predict)")
@@ -167,7 +167,7 @@ def test_the_answer_and_the_curl_line_are_copied(driver: Any) -> None:
 
 
 def give(driver: Any, path: Path) -> None:
-    """Gives the page a file, which it has read when this returns."""
+    """Gives the page a file, and returns once the page has read it."""
     fields = driver.find_element("id", "body"), driver.find_element("id", "answer")
     before = [each.get_property("value") for each in fields]
     driver.find_element("id", "file").send_keys(str(path))
@@ -215,7 +215,7 @@ def test_a_request_that_is_too_long_to_edit(driver: Any, tmp_path: Path) -> None
     (tmp_path / "a.json").write_text('{"instances": ' + json.dumps(np.full([1, 96, 96, 3], 2.0).tolist()) + "}")
     give(driver, tmp_path / "a.json")
     assert ask(driver) == {"predictions": [2 * numbers]}
-    # One that is short can be edited; one that is no array is refused.
+    # A short file can be edited; a file without an array is refused.
     (tmp_path / "b.json").write_text('{"instances": [1]}')
     give(driver, tmp_path / "b.json")
     assert body.get_attribute("value") == '{"instances": [1]}'

@@ -1,4 +1,4 @@
-"""Clients in four languages, and one that others wrote for TensorFlow Serving."""
+"""Clients in four languages, and one written by others for TensorFlow Serving."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with models under the names of the tutorial's; the line is y = 1.5x - 3."""
+    """A server with models under the tutorial's names; the line is y = 1.5x - 3."""
     folder = tmp_path_factory.mktemp("clients")
     models.save(folder / "linear_regression" / "1", models.line)
     models.save(folder / "classifier" / "1", models.sums)
@@ -53,7 +53,7 @@ def test_clients_say_what_is_wrong(server: Server) -> None:
 
 @pytest.mark.slow
 def test_ovmsclient(server: Server) -> None:
-    """A real client of TensorFlow Serving, in an environment of its own."""
+    """A real TensorFlow Serving client, in a separate environment."""
     assert run_command("make .cache/ovmsclient/complete", timeout=600).status == 0
     script = Path(ROOT / "tests" / "interop" / "ovms_client.py")
     for kind, address in (("http", server.url.removeprefix("http://")), ("grpc", server.grpc)):

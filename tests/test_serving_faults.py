@@ -1,4 +1,4 @@
-"""Everything at once: many requests, good and bad, while versions, configurations, folders and workers come and go."""
+"""Everything at once: many good and bad requests, while versions, configurations, folders and workers change."""
 
 import concurrent.futures
 import contextlib
@@ -27,14 +27,14 @@ CONNECTIONS, REQUESTS, SECONDS = 32, 320, 30
 
 
 def put(folder: Path, version: int) -> None:
-    """Puts a version there as one ought to; each adds 1."""
+    """Adds a version in the proper way; each adds 1."""
     models.save(folder.parent / "new", models.plus(1.0))
     (folder.parent / "new").rename(folder / str(version))
 
 
 @contextlib.contextmanager
 def repeating(act: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Does something again and again meanwhile, with so long between."""
+    """Repeats an action in the background, `seconds` apart."""
     stop, failed = threading.Event(), []
 
     def repeat() -> None:
@@ -56,14 +56,14 @@ def repeating(act: Callable[[], None], seconds: float) -> Iterator[None]:
 
 
 class Faults:
-    """What goes wrong while the requests come."""
+    """The faults that happen while requests arrive."""
 
     def __init__(self, server: Server) -> None:
         self.server, self.number, self.counts = server, 1, Counter()
         self.moving = threading.Lock()
 
     def change_versions(self) -> None:
-        """A version comes, one that is broken every third time; the oldest go."""
+        """Adds a version, every third time a broken one, and removes the oldest."""
         with self.moving:
             folder = self.server.folder / "m"
             self.number += 1
@@ -78,7 +78,7 @@ class Faults:
                 shutil.rmtree(old)
 
     def change_configuration(self) -> None:
-        """Another model comes and goes; every third configuration is bad. Told by a signal."""
+        """Adds or removes another model, with a bad configuration every third time. Sends a signal each time."""
         self.counts["configurations"] += 1
         kind = self.counts["configurations"] % 3
         config_of(self.server.folder, m="", **({"other": ""} if kind == 1 else {}))
@@ -87,7 +87,7 @@ class Faults:
         os.kill(self.server.process.pid, signal.SIGHUP)
 
     def move_the_folder(self) -> None:
-        """The models' folder is away for half a second."""
+        """Moves the model's folder away for half a second."""
         with self.moving:
             (self.server.folder / "m").rename(self.server.folder / "away")
             time.sleep(0.5)
@@ -95,7 +95,7 @@ class Faults:
             self.counts["away"] += 1
 
     def kill_a_worker(self) -> None:
-        """One of two ends."""
+        """Kills one of two workers."""
         workers = self.server.workers
         if len(workers) == 2:
             os.kill(random.choice(workers), signal.SIGKILL)
@@ -103,7 +103,7 @@ class Faults:
 
 
 def ask_over_rest(server: Server, seed: int, deadline: float) -> Counter[str]:
-    """Asks over one connection at a time. Fails where an answer is wrong."""
+    """Sends requests over one connection at a time. Fails if an answer is wrong."""
     chosen, counts = random.Random(seed), Counter()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     while sum(counts.values()) < REQUESTS or time.monotonic() < deadline:
@@ -131,7 +131,7 @@ def ask_over_rest(server: Server, seed: int, deadline: float) -> Counter[str]:
 
 
 def ask_over_grpc(server: Server, seed: int, deadline: float) -> Counter[str]:
-    """Asks over one channel. Fails where an answer is wrong."""
+    """Sends requests over one channel. Fails if an answer is wrong."""
     import grpc
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
@@ -158,14 +158,14 @@ def ask_over_grpc(server: Server, seed: int, deadline: float) -> Counter[str]:
 
 
 def resident(pid: int) -> int:
-    """Megabytes of a process's memory."""
+    """A process's resident memory in megabytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) >> 10
 
 
 @pytest.mark.slow
 def test_ten_thousand_requests_while_everything_changes(tmp_path: Path) -> None:
-    """Every good request ends in the right answer, is told to come again, or loses its connection."""
+    """Every good request gets the right answer, is told to retry, or loses its connection."""
     for name in ("m", "other"):
         (tmp_path / name).mkdir()
         put(tmp_path / name, 1)
@@ -190,7 +190,7 @@ def test_ten_thousand_requests_while_everything_changes(tmp_path: Path) -> None:
         assert min(faults.counts[kind] for kind in ("versions", "broken", "configurations", "away", "killed")) > 2, (
             faults.counts
         )
-        # All is well afterwards: the newest version is served by two workers.
+        # Afterwards all is well: two workers serve the newest version.
         put(tmp_path / "m", 1000)
         config_of(tmp_path, m="")
         os.kill(server.process.pid, signal.SIGHUP)

@@ -18,7 +18,7 @@ TEN = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 @pytest.fixture(scope="module")
 def flask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The server, of a graph with the classifier's names: whether ten numbers add up to 47.5 at least."""
+    """The server for a graph with the classifier's names: whether ten numbers add up to 47.5 or more."""
     folder = tmp_path_factory.mktemp("flask")
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 10], "Placeholder/inputs_placeholder")

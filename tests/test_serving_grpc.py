@@ -97,7 +97,7 @@ def test_metadata_and_status(server: Server) -> None:
 
 
 def bad_requests() -> Iterator[tuple[Any, str, str]]:
-    """Requests, the code with which each is refused, and what is said."""
+    """Requests, and the code and message with which each is refused."""
     bomb = tf.make_tensor_proto(np.array([1.0]))
     bomb.tensor_shape.dim[0].size = 1 << 40
     short = tf.make_tensor_proto(np.array([[1.0, 2.0]]))
@@ -166,7 +166,7 @@ def test_health(server: Server) -> None:
 
 
 def test_reflection(server: Server) -> None:
-    """A client that knows nothing of TensorFlow Serving finds its methods, and the types of what they take."""
+    """A client that knows nothing about TensorFlow Serving finds its methods, and the types that they take."""
     import grpc
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 

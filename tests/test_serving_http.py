@@ -1,4 +1,4 @@
-"""HTTP as it should be: methods, compression, who may ask, and how long headers and bodies may be and may take."""
+"""HTTP behaviour: methods, compression, who may ask, and limits on the size and time of headers and bodies."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    """A server with its defaults, but for two seconds a request."""
+    """A server with its defaults, except for two seconds per request."""
     with serving(folder, *FLAGS) as server:
         yield server
 
@@ -95,7 +95,7 @@ def test_methods(server: Server) -> None:
 
 
 def test_a_name_that_is_not_this_servers_is_refused(server: Server) -> None:
-    """As a page has it that lets its own name resolve to 127.0.0.1."""
+    """As sent by a page that makes its own name resolve to 127.0.0.1."""
     for host in (f"127.0.0.1:{server.port}", "localhost", f"LOCALHOST:{server.port}", f"[::1]:{server.port}"):
         assert post(server, Host=host) == GOOD, host
     for host in (
@@ -112,7 +112,7 @@ def test_a_name_that_is_not_this_servers_is_refused(server: Server) -> None:
 
 
 def test_the_page_of_another_site_is_refused(server: Server) -> None:
-    """Browsers post `text/plain` without asking first, and say from where: `curl` and programs do not."""
+    """Browsers post `text/plain` without asking first, but send the page's origin; `curl` and programs do not."""
     for kind in ("text/plain", "application/json", "application/x-www-form-urlencoded"):
         assert post(server, Content_Type=kind) == GOOD
         assert post(server, Content_Type=kind, Origin=server.url) == GOOD  # the server's own page
@@ -141,8 +141,8 @@ def test_headers_are_limited(server: Server) -> None:
     too_large = b'{"error": "too large: the headers (at most 65536 bytes)"}'
     start = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
     for text in (
-        start + b"a: " + b"b" * (1 << 24),  # one without end
-        start + b"".join(b"a%d: b\r\n" % i for i in range(1 << 20)),  # many without end
+        start + b"a: " + b"b" * (1 << 24),  # an endless one
+        start + b"".join(b"a%d: b\r\n" % i for i in range(1 << 20)),  # very many
         start + b"a: " + b"b" * 70_000 + b"\r\n\r\n",
         b"GET /" + b"a" * (1 << 20),
     ):
@@ -164,7 +164,7 @@ def test_what_does_not_come_in_time_is_ended_and_blocks_nobody(server: Server) -
     for i, connection in enumerate(slow):
         connection.sendall(starts[i % len(starts)])
     started = time.monotonic()
-    # As many bodies as there may be requests are awaited, 25 of 64: others are answered meanwhile.
+    # It waits for 25 bodies, of 64 requests that it takes at a time, so it still answers others.
     assert post(server) == GOOD
     assert time.monotonic() - started < 1.5
     for i, connection in enumerate(slow):

@@ -1,4 +1,4 @@
-"""The models that the server loads without being told to trust them, how they answer, and how much they take."""
+"""The models that the server loads without `--trust`, how they answer, and how much they take."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server with a model of each kind, none of them trusted."""
+    """A server with a model of each kind, none of them trusted."""
     folder = tmp_path_factory.mktemp("models")
     for build in GRAPH:
         models.save(folder / build.__name__ / "1", build)
@@ -104,7 +104,7 @@ def test_a_counter_counts(server: Server) -> None:
 
 
 def test_a_model_takes_as_many_rows_as_its_size_allows(server: Server) -> None:
-    # Of 26 x 26 x 128 numbers per image, 16 Mi are 193 images; the most rows, 10,000, are halved until they fit.
+    # With 26 x 26 x 128 numbers per image, 16 Mi are 193 images; the limit of 10,000 rows is halved until it fits.
     assert "loaded: version 1 of model image from image/1 (at most 156 rows per request)\n" in server.log
     assert "loaded: version 1 of model large_image from large_image/1 (at most 1 row per request)\n" in server.log
     assert "loaded: version 1 of model one_row from one_row/1\n" in server.log
@@ -121,7 +121,7 @@ def test_a_model_takes_as_many_rows_as_its_size_allows(server: Server) -> None:
 
 
 def test_what_would_make_a_model_allocate_is_refused(server: Server) -> None:
-    # 10,000 numbers transposed times themselves are 100 million; 4,096 are 16 Mi, which is the limit.
+    # 10,000 numbers transposed times themselves are 100 million; 4,096 give 16 Mi, the limit.
     url = f"{server.rest}/product:predict"
     most = max(count for count in (10_000 >> i for i in range(15)) if count**2 <= 16 << 20)
     assert most == 2500
@@ -129,7 +129,7 @@ def test_what_would_make_a_model_allocate_is_refused(server: Server) -> None:
     for shape in ([1, most + 1], [most + 1, 1]):
         status, reply = ask(url, {"inputs": np.ones(shape).tolist()})
         assert (status, reply["error"]) == (400, f"too large: x is {shape} (at most {most} rows, {most} values)")
-    # An example becomes 100,000 numbers: 167 of them are the limit.
+    # An example becomes 100,000 numbers, so 167 examples are the limit.
     many = {"examples": [{}] * 200}
     status, reply = ask(f"{server.rest}/wide_examples:regress", many)
     assert (status, reply["error"]) == (400, "too large: inputs is [200] (at most 156 rows, 156 values)")

@@ -1,4 +1,4 @@
-"""What operators need: the start and what is said of it, flags, metrics, several workers, and the end."""
+"""What operators need: the start and its messages, flags, metrics, several workers, and the end."""
 
 import concurrent.futures
 import contextlib
@@ -21,7 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 METRICS = "/monitoring/prometheus/metrics"
-COUNT = ":tensorflow:serving:request_count_total"  # as the parser calls what has no such ending
+COUNT = ":tensorflow:serving:request_count_total"  # the parser adds this ending
 ONE = ("--model_name", "m", "--model_base_path", "m")
 
 
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    """A server of two workers."""
+    """A server with two workers."""
     with serving(folder, "--model_config_file", "models.config", "--workers", 2) as server:
         yield server
 
@@ -115,7 +115,7 @@ def test_both_spellings_of_every_flag() -> None:
     assert len(names) > 15
     for spelled in (names, {"--" + name[2:].replace("_", "-") for name in names}):
         shown = run_program("serving/model_server.py", *(f"{name}=1" for name in spelled), "--version")
-        assert (shown.status, shown.err) == (0, "")  # the words before --version were taken
+        assert (shown.status, shown.err) == (0, "")  # the flags before --version were accepted
 
 
 def test_a_port_that_is_taken(server: Server) -> None:
@@ -127,7 +127,7 @@ def test_a_port_that_is_taken(server: Server) -> None:
 
 
 def test_it_listens_when_it_says_so(folder: Path) -> None:
-    """Each port is asked as soon as the line is there, with nothing to wait for; for each of several workers."""
+    """Each port of several workers is tried as soon as the line appears, without waiting."""
     rest, grpc = free_ports(2)
     ports = ["--port", grpc, "--rest_api_port", rest, "--workers", 3]
     with start_program("serving/model_server.py", *ports, *ONE, folder=folder) as process:
@@ -181,7 +181,7 @@ def test_metrics_of_all_workers_are_added_up(folder: Path) -> None:
             ("API=Predict", "entrypoint=GRPC", "model_name=m", "status=OK", "version=3"): 1,
             ("API=Predict", "entrypoint=GRPC", "model_name=m", "status=INVALID_ARGUMENT", "version=3"): 1,
         }
-        for _ in range(6):  # the same whichever worker is asked
+        for _ in range(6):  # the same whichever worker answers
             assert counts() == expected
         found = scrape(server)
         assert found["model_server_loaded_version", "model_name=m", "version=3"] == 1
@@ -224,7 +224,7 @@ def _status(url: str) -> int:
 
 
 def test_workers_share_the_ports(server: Server) -> None:
-    """Connections go to both, and each answers right, over both protocols."""
+    """Connections go to both workers, and each answers correctly over both protocols."""
     first, second = server.workers
     for _ in range(32):
         assert server.predict() == (200, {"predictions": [3.0]})

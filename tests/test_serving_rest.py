@@ -1,4 +1,4 @@
-"""The REST API: what is answered, to which digit, and what is said of requests that cannot be answered."""
+"""The REST API: what is answered, to the last digit, and the errors for requests that cannot be answered."""
 
 import base64
 import concurrent.futures
@@ -102,7 +102,7 @@ LINE, TYPES, EXAMPLES = "/line:predict", "/types:predict", "/half_plus_two:class
 
 
 def example(value: Any) -> Any:
-    """A request to classify an example whose x is this."""
+    """A request to classify an example with this x."""
     return {"signature_name": "classification", "examples": [{"x": value}]}
 
 
@@ -140,7 +140,7 @@ def example(value: Any) -> Any:
         ("/line:classify", {"examples": [{}]}, 400, "no such signature to classify with: serving_default"),
         (EXAMPLES, {"signature_name": "classification"}, 400, "not a classify or regress request"),
         (EXAMPLES, {"signature_name": "classification", "examples": [1]}, 400, "not an object: one of the examples"),
-        (EXAMPLES, example(1), 400, "cannot calculate: "),  # an int64, where the model wants a float
+        (EXAMPLES, example(1), 400, "cannot calculate: "),  # an int64, but the model wants a float
         (EXAMPLES, example(True), 400, "wrong type: a bool in x, a feature of an example"),
         (EXAMPLES, example([1.0, False]), 400, "wrong type: a bool in x, a feature of an example"),
         (EXAMPLES, example(None), 400, "wrong type: null in x, a feature of an example"),
@@ -186,7 +186,7 @@ def test_too_many_at_a_time_are_told_to_come_again(server: Server) -> None:
 
 
 def test_rows_of_scalars_end_when_the_time_does(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The time of a request is limited, over each protocol by its own flag."""
+    """A request's time is limited, over each protocol by its own flag."""
     folder = tmp_path_factory.mktemp("time")
     models.save(folder / "m" / "1", models.slow)
     flags = ["--model_name", "m", "--model_base_path", "m", "--max_seconds", 20, "--rest-api-timeout-in-ms", 100]

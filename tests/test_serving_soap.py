@@ -1,4 +1,4 @@
-"""The SOAP service: a client made from the WSDL, and what is refused before anything reads it."""
+"""The SOAP service: a client made from the WSDL, and what is refused before it is parsed."""
 
 import socket
 import subprocess
@@ -21,7 +21,7 @@ DTD = "<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a graph that is checked, y = 1.5x - 3, under the contract's names."""
+    """A folder with a checked graph, y = 1.5x - 3, under the contract's names."""
     folder = tmp_path_factory.mktemp("soap")
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float64, [None, None], "inputs/x_sample")
@@ -46,7 +46,7 @@ def soap(folder: Path) -> Iterator[str]:
             process.terminate()
         assert process.wait(30) == 143
         lines = process.stderr.read().decode().splitlines()
-        said = [line for line in lines if not line.startswith("[Fatal Error] :")]  # as the JDK's parser begins
+        said = [line for line in lines if not line.startswith("[Fatal Error] :")]  # from the JDK's parser
         assert said == ["soap_service: interrupted"]
 
 
@@ -69,7 +69,7 @@ def post(soap: str, data: bytes, kind: str = "text/xml; charset=utf-8") -> tuple
 
 
 def _text(data: bytes) -> str:
-    """An answer comes in the encoding of its request."""
+    """Decodes an answer, which has the encoding of its request."""
     return data.decode("utf-16" if b"\0" in data[:4] or data[:2] == b"\xfe\xff" else "utf-8")
 
 
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said(soap: str, body: str, status: int, said: str) -> 
 )
 @pytest.mark.parametrize("doctype", [DTD, "<!DOCTYPE a [<!ENTITY e '1'>]>"])
 def test_a_dtd_is_refused_in_every_encoding(soap: str, doctype: str, encoding: str, named: str) -> None:
-    """Wherever the encoding is named, or left to be found out."""
+    """Wherever the encoding is named, or left to be detected."""
     name = {"utf-8-sig": "utf-8", "latin-1": "iso-8859-1", "cp037": "IBM037"}.get(encoding, encoding)
     name = name.replace("utf-16-le", "UTF-16LE").replace("utf-16-be", "UTF-16BE")
     declaration = (

@@ -1,4 +1,4 @@
-"""Versions that come, break, go and are away for a while; configurations that change; warm-up requests."""
+"""Versions that appear, break, disappear and are away for a while; changing configurations; warm-up requests."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ ONE = ("--model_name", "m", "--model_base_path", "m")
 
 
 def put(folder: Path, version: int, build: Any = None) -> None:
-    """Puts a version into a folder as one ought to: under another name first. By default it adds its number."""
+    """Adds a version in the proper way: under another name first, then renamed. By default it adds its number."""
     models.save(folder.parent / "new", build or models.plus(float(version)))
     folder.mkdir(exist_ok=True)
     (folder.parent / "new").rename(folder / str(version))
@@ -42,7 +42,7 @@ def test_versions_come_and_go(tmp_path: Path) -> None:
         wait_for(lambda: server.states() == {2: "AVAILABLE", 1: "END"})
         assert server.predict() == (200, {"predictions": [2.0]})
         assert ask(f"{server.rest}/m/versions/1:predict", {"instances": [0.0]})[0] == 404
-        # Broken, or one that does harm: refused, and the old one stays.
+        # Broken or harmful: the new version is refused, and the old one stays.
         (folder / "3").mkdir()
         (folder / "3" / "saved_model.pb").write_bytes(b"broken")
         wait_for(lambda: 3 in server.states())
@@ -52,7 +52,7 @@ def test_versions_come_and_go(tmp_path: Path) -> None:
         error = ask(f"{server.rest}/m/versions/3")[1]["model_version_status"][0]["status"]
         assert error["error_message"].startswith("not a SavedModel: m/3/saved_model.pb: ")
         assert server.log.count("operations not allowed: ReadFile") == 1
-        # Mended, and gone again; a folder may be called 00005.
+        # Repaired, and removed again; a folder may be called 00005.
         shutil.rmtree(folder / "4")
         shutil.rmtree(folder / "3")
         put(folder, 3)
@@ -70,14 +70,14 @@ def test_a_folder_that_is_away_for_a_while(tmp_path: Path) -> None:
         folder.rename(tmp_path / "away")
         wait_for(lambda: "cannot list versions: m: No such file or directory: m (what is loaded goes on)" in server.log)
         assert server.predict() == (200, {"predictions": [1.0]})
-        folder.mkdir()  # as a share that is not mounted
+        folder.mkdir()  # like a share that is not mounted
         put(tmp_path / "away", 2)
         assert server.predict() == (200, {"predictions": [1.0]})
         folder.rmdir()
         (tmp_path / "away").rename(folder)
         wait_for(lambda: server.predict() == (200, {"predictions": [2.0]}))
         assert server.log.count("cannot list versions") == 1
-        # A worker that dies while the folder is away comes back with it, and is silent until then.
+        # A worker that dies while the folder is away comes back when the folder does, and does not listen until then.
         folder.rename(tmp_path / "away")
         wait_for(lambda: server.log.count("cannot list versions") == 2)
         os.kill(server.workers[0], signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_a_version_that_changes_after_it_was_judged_is_judged_again(tmp_path: Pa
 
 
 def test_a_version_that_ends_the_workers_is_given_up(tmp_path: Path) -> None:
-    """Only one that is trusted gets so far."""
+    """Only a trusted one gets this far."""
     folder = tmp_path / "m"
     put(folder, 1)
     with serving(tmp_path, *ONE, "--trust", "m") as server:
@@ -121,7 +121,7 @@ def test_looking_once(tmp_path: Path) -> None:
     put(tmp_path / "m", 1)
     with serving(tmp_path, *ONE, "--file_system_poll_wait_seconds", 0) as server:
         put(tmp_path / "m", 2)
-        os.kill(server.process.pid, signal.SIGHUP)  # which looks
+        os.kill(server.process.pid, signal.SIGHUP)  # this starts a scan
         wait_for(lambda: server.states() == {2: "AVAILABLE", 1: "END"})
         put(tmp_path / "m", 3)
         for _ in range(5):
@@ -156,14 +156,14 @@ def test_the_configuration_is_read_again(tmp_path: Path) -> None:
     with serving(tmp_path, "--model_config_file", config, "--model_config_file_poll_wait_seconds", 0.1) as server:
         url = f"{server.rest}/b:predict"
         assert ask(url, {"instances": [0.0]}) == (200, {"predictions": [1.0]})
-        # By itself, after a while.
+        # Reread automatically, after a while.
         config_of(tmp_path, b='model_version_policy { all {} } version_labels { key: "new" value: 2 }', c="")
         wait_for(lambda: server.states("b") == {2: "AVAILABLE", 1: "AVAILABLE"} and server.states("c"))
         wait_for(lambda: ask(server.rest) == (200, {"models": ["b", "c"]}))
         assert ask(f"{server.rest}/b/labels/new:predict", {"instances": [0.0]}) == (200, {"predictions": [2.0]})
         assert ask(f"{server.rest}/a")[0] == 404
         wait_for(lambda: "unloaded: version 1 of model a" in server.log)
-        # A bad one is refused, said once, and the old one stays.
+        # A bad one is refused with one message, and the old one stays.
         for text, said in (
             ("model_config_list {", "not a ModelServerConfig: models.config: "),
             ('model_config_list { config { name: "d" base_path: "d" } }', "no model: d: no such folder: d "),
@@ -173,7 +173,7 @@ def test_the_configuration_is_read_again(tmp_path: Path) -> None:
             (tmp_path / "models.config").write_text(text)
             wait_for(lambda said=said: f"configuration not changed: {said}" in server.log)
             assert ask(server.rest) == (200, {"models": ["b", "c"]})
-        # When it is told to, at once.
+        # Reread at once when told to.
         (tmp_path / "models.config").unlink()
         os.kill(server.process.pid, signal.SIGHUP)
         wait_for(lambda: "configuration not changed: No such file or directory: models.config" in server.log)
@@ -191,7 +191,7 @@ def test_the_configuration_comes_over_grpc(tmp_path: Path) -> None:
     with serving(tmp_path, "--model_config_file", config_of(tmp_path, a=""), "--workers", 2) as server:
         config = (tmp_path / config_of(tmp_path, a="", b="")).read_text()
         assert call(server, "HandleReloadConfigRequest", reload_request(config)).status.error_code == 0
-        for _ in range(8):  # of either worker, as soon as the request is answered
+        for _ in range(8):  # from either worker, as soon as the request is answered
             assert server.predict("b") == (200, {"predictions": [1.0]})
         for request, said in (
             (reload_request(""), "no models, or two of one name: the request (none)"),
@@ -239,7 +239,7 @@ def test_warm_up_requests_are_run_before_a_version_is_offered(tmp_path: Path) ->
     body = {"signature_name": "get", "inputs": {}}
     with serving(tmp_path, *flags, "--num_request_iterations_for_warmup", 3) as server:
         assert ask(f"{server.rest}/counter:predict", body) == (200, {"outputs": 6.0})
-        # One that is bad is named, and the old version stays.
+        # A bad request's file is named, and the old version stays.
         models.save(tmp_path / "new", models.half_plus_two)
         warm_up_file(tmp_path / "new", predict_request("half", x=np.float64([[1]])))
         (tmp_path / "new").rename(tmp_path / "half" / "2")

@@ -1,4 +1,4 @@
-"""Format, lint, and what belongs in the repository."""
+"""Formatting, linting, and what belongs in the repository."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What the other programs' scripts share: the expected numbers, and the comparison."""
+"""Code that the scripts of other programs share: the expected numbers, and the comparison."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -12,11 +12,11 @@ def compare_all(
     float64: float,
     only: Collection[str] | None = None,
 ) -> None:
-    """Calculates each model and compares: float64 to an error of `float64`, float32 to 1e-6, bool exactly. The error is
-    relative to the largest result: near zero the terms of a sum cancel.
+    """Runs each model and compares: float64 to an error of `float64`, float32 to 1e-6, bool exactly. The error is
+    relative to the largest result, because near zero the terms of a sum cancel.
 
     Args:
-        calculate: from a model's path and its input to its output.
+        calculate: takes a model's path and its input, and returns its output.
         only: the paths of the models that the program can read; None for all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Calculates the exports with TensorFlow, for other programs to be compared with: .cache/expected.npz.
+"""Runs the exports with TensorFlow, so that other programs can be compared with it: .cache/expected.npz.
 
 Keys are MODEL/x and MODEL/y; MODEL is a frozen graph or the folder of a SavedModel.
 """

@@ -1,4 +1,4 @@
-"""Converts the exports with tf2onnx and calculates them with ONNX Runtime."""
+"""Converts the exports with tf2onnx and runs them with ONNX Runtime."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
-"""Reads the exports with OpenVINO, which has a reader of TensorFlow's files of its own, and calculates them.
+"""Reads the exports with OpenVINO's own reader of TensorFlow files, and runs them.
 
-OpenVINO calculates a float64 graph in float32, so its results are equal to 1e-6 only. On a processor that has bfloat16
-it would calculate a float32 graph in that, which is right to 1 %, unless it is told not to.
+OpenVINO runs a float64 graph in float32, so its results agree only to 1e-6. On a processor with bfloat16 it would run a
+float32 graph in that type, which is accurate to 1 %, unless it is told not to.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Asks a model server with OpenVINO's client for TensorFlow Serving. Arguments: http or grpc, and the address.
 
-Prints a line of JSON each: predictions of the regression and of the classifier, the status, an unknown model's error.
+Prints one JSON line each: predictions of the regression and of the classifier, the status, an unknown model's error.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Calculates the exports with TensorFlow's own `saved_model_cli`, which leaves all digits in a file."""
+"""Runs the exports with TensorFlow's own `saved_model_cli`, which writes all digits to a file."""
 
 import os
 import subprocess
