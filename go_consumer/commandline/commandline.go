@@ -20,8 +20,10 @@ import (
 
 const longestError = 1000 // characters
 
-// The part of the graph that a TensorFlow error quotes after the fault.
-var quotes = regexp.MustCompile(`(?s)\n\t? ?\[\[.*`)
+var (
+	quotes     = regexp.MustCompile(`(?s)\n\t? ?\[\[.*`) // the part of the graph that a TensorFlow error quotes after the fault
+	lineBreaks = regexp.MustCompile(`\s*[\n\v\f\r\x1c-\x1e\x{85}\x{2028}\x{2029}][\s\v\x1c-\x1e\x{85}\x{2028}\x{2029}]*`)
+)
 
 // Run runs a program to its end: status 0 when it is done or its reader went away, 1 after an error, 130 on Ctrl-C.
 func Run(main func() error) {
@@ -65,19 +67,13 @@ func OneLine(err error) string {
 			text += ": " + path.Path
 		}
 	}
-	var lines []string
-	isBreak := func(c rune) bool { return strings.ContainsRune("\n\v\f\r\x1c\x1d\x1e\u0085\u2028\u2029", c) }
-	for _, line := range strings.FieldsFunc(quotes.ReplaceAllString(text, ""), isBreak) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	characters := []rune(strings.Join(lines, " "))
-	for i, c := range characters {
+	text = lineBreaks.ReplaceAllString(strings.TrimSpace(quotes.ReplaceAllString(text, "")), " ")
+	characters := []rune(strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) || c == utf8.RuneError {
-			characters[i] = ' '
+			return ' '
 		}
-	}
+		return c
+	}, text))
 	if n, half := len(characters), longestError/2; n > longestError {
 		return string(characters[:half]) + " ... " + string(characters[n-half:])
 	}

@@ -1,33 +1,34 @@
 package commandline
 
-// #include <unistd.h>
-import "C"
-
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 )
 
-var quotedDefault = regexp.MustCompile(`\(default(\s+)"([^"]*)"\)`)
+var (
+	quotedDefault = regexp.MustCompile(`\(default(\s+)"([^"]*)"\)`)
+	isNegative    = regexp.MustCompile(`(?i)^-([\d.]|inf|nan)`).MatchString
+	isPlain       = regexp.MustCompile(`(?s)^([^-]|-?$|.* )`).MatchString
+)
+
+// The flags that a flag excludes.
+var excluded = map[string][]string{"x": {"stdin"}, "save": {"stdin"}, "stdin": {"x", "save"}}
 
 // Count returns a setter for a flag that counts from one.
 func Count(count *int) func(string) error {
 	return func(text string) error {
 		number, err := strconv.ParseUint(text, 10, 31)
-		if err != nil || number == 0 {
+		if *count = int(number); err != nil || number == 0 {
 			return fmt.Errorf("not a whole number from 1 to %d: %s", math.MaxInt32, text)
 		}
-		*count = int(number)
 		return nil
 	}
 }
@@ -43,48 +44,64 @@ func ModuleVersion(path string) string {
 	return "unknown"
 }
 
-// IsTerminal tells whether standard input is a terminal.
-func IsTerminal() bool { return C.isatty(0) == 1 }
+// IsTerminal tells whether standard input is a terminal, or another device that is read byte by byte.
+func IsTerminal() bool {
+	status, err := os.Stdin.Stat()
+	return err == nil && status.Mode()&os.ModeCharDevice != 0
+}
 
 // NewFlags returns a set with the flags that every program has.
 func NewFlags() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
-	flags.SetOutput(io.Discard)
 	flags.BoolP("help", "h", false, "show this help message and exit")
 	flags.Bool("version", false, "print the versions of this program, the binding and TensorFlow")
 	return flags
 }
 
-// ParseConsumer reads the command line. -x is the same as --x, and `--x -1,2` the same as `--x=-1,2`. It ends the program
-// after --help or --version (status 0), or after one line about what is wrong (status 2).
+// ParseConsumer reads the command line. -x is the same as --x, and `--x -1,2` the same as `--x=-1,2`; the library's own parser
+// would take any flag for the value of the one before it. It ends the program after --help or --version (status 0), or after one
+// line about what is wrong (status 2).
 func ParseConsumer(flags *pflag.FlagSet, about, examples, versions string) {
-	var given []string
 	unknown := ""
-	for _, word := range join(flags, os.Args[1:]) {
-		flag := lookup(flags, word)
-		if _, value, found := strings.Cut(word, "="); found && isSwitch(flag) {
-			wrong("argument --%s: ignored explicit argument '%s'", flag.Name, value)
+	for words := os.Args[1:]; len(words) > 0; words = words[1:] {
+		flag, value, given := lookup(flags, words[0])
+		if flag == nil {
+			unknown = cmp.Or(unknown, words[0])
+			continue
 		}
-		err := flags.Parse([]string{word}) // given several words, the library takes a flag for the value of the one before it
-		var lacking *pflag.ValueRequiredError
-		var invalid *pflag.InvalidValueError
+		isSwitch := flag.NoOptDefVal != ""
+		if !given && len(words) > 1 {
+			next, _, _ := lookup(flags, words[1])
+			if next == nil && (isNegative(words[1]) || isPlain(words[1]) && !isSwitch) {
+				words = words[1:]
+				value, given = words[0], true
+			}
+		}
 		switch {
-		case errors.As(err, &lacking):
+		case given && isSwitch:
+			wrong("argument --%s: ignored explicit argument '%s'", flag.Name, value)
+		case isSwitch:
+			value = "true"
+		case !given:
 			wrong("argument --%s: expected one argument", flag.Name)
-		case errors.As(err, &invalid):
-			wrong("argument --%s: %w", flag.Name, invalid.Unwrap())
-		case flags.Changed("help"):
+		}
+		if err := flag.Value.Set(value); err != nil {
+			wrong("argument --%s: %w", flag.Name, err)
+		}
+		flag.Changed = true
+		for _, other := range excluded[flag.Name] {
+			if flags.Changed(other) {
+				wrong("argument --%s: not allowed with argument --%s", flag.Name, other)
+			}
+		}
+		if flag.Name == "help" {
 			usages := quotedDefault.ReplaceAllString(flags.FlagUsagesWrapped(80), "(default:$1$2)")
 			fmt.Printf("usage: %s [flags]\n\n%s\n\nflags:\n%s\nexamples:\n%s\n", program(), about, usages, examples)
 			Exit(0)
-		case flags.Changed("version"):
+		} else if flag.Name == "version" {
 			fmt.Println(program(), versions)
 			Exit(0)
-		case flag != nil:
-			given = append(given, flag.Name)
-		case unknown == "":
-			unknown = word
 		}
 	}
 	if name, _, _ := strings.Cut(unknown, "="); strings.HasPrefix(name, "-") {
@@ -94,11 +111,6 @@ func ParseConsumer(flags *pflag.FlagSet, about, examples, versions string) {
 		Fail(fmt.Errorf("unknown argument: %s (nearest: %s; --help lists the flags)", unknown, near), 2)
 	} else if unknown != "" {
 		wrong("unknown argument: %s", unknown)
-	}
-	for _, other := range []string{"x", "save"} {
-		if first, second := slices.Index(given, other), slices.Index(given, "stdin"); first >= 0 && second >= 0 {
-			wrong("argument --%s: not allowed with argument --%s", given[max(first, second)], given[min(first, second)])
-		}
 	}
 	outputs, _ := flags.GetStringArray("output")
 	for _, single := range []string{"stdin", "save"} {
@@ -117,39 +129,18 @@ func ParseConsumer(flags *pflag.FlagSet, about, examples, versions string) {
 	}
 }
 
-// join turns -x into --x, and joins each flag with its value.
-func join(flags *pflag.FlagSet, words []string) (joined []string) {
-	number := regexp.MustCompile(`(?i)^-([\d.]|inf|nan)`)
-	var open *pflag.Flag // the flag before, if it has no value yet
-	for _, word := range words {
-		if lookup(flags, "-"+word) != nil {
-			word = "-" + word
-		}
-		flag := lookup(flags, word)
-		isValue := !strings.HasPrefix(word, "-") || word == "-" || strings.Contains(word, " ")
-		if open != nil && flag == nil && (number.MatchString(word) || isValue && !isSwitch(open)) {
-			joined[len(joined)-1] += "=" + word
-			open = nil
-			continue
-		}
-		joined, open = append(joined, word), flag
-		if strings.Contains(word, "=") {
-			open = nil
-		}
+// lookup returns the flag that a word names, as --x, -x, --x=VALUE or -x=VALUE, or nil; and the value if there is one.
+func lookup(flags *pflag.FlagSet, word string) (flag *pflag.Flag, value string, given bool) {
+	name, value, given := strings.Cut(word, "=")
+	if name == "-h" {
+		name = "--help"
 	}
-	return joined
-}
-
-// lookup returns the flag that a word sets, as --x or --x=..., or nil.
-func lookup(flags *pflag.FlagSet, word string) *pflag.Flag {
-	name, _, _ := strings.Cut(word, "=")
-	if name, found := strings.CutPrefix(name, "--"); found {
-		return flags.Lookup(name)
+	name, found := strings.CutPrefix(name, "-")
+	if found {
+		flag = flags.Lookup(strings.TrimPrefix(name, "-"))
 	}
-	return nil
+	return flag, value, given
 }
-
-func isSwitch(flag *pflag.Flag) bool { return flag != nil && flag.NoOptDefVal != "" }
 
 func wrong(format string, values ...any) {
 	Fail(fmt.Errorf(format+" (--help lists the flags)", values...), 2)

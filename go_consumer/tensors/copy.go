@@ -2,6 +2,7 @@ package tensors
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"runtime"
 	"slices"
@@ -37,94 +38,64 @@ func ClearDevices(data []byte) []byte {
 	return data
 }
 
-// A Copier copies arrays into tensors and out of them. It caches graphs that turn a tensor into one of the same bits and another
-// type, by the two types.
-type Copier map[[2]tf.DataType]cast
-
-type cast struct {
-	session      *tf.Session
-	bits, result tf.Output
-}
-
 // The binding cannot copy these types, but TensorFlow can cast them from and to others of the same size.
 var sameSize = map[tf.DataType]tf.DataType{
 	tf.Half: tf.Uint16, tf.Bfloat16: tf.Uint16, tf.Uint32: tf.Int32, tf.Uint64: tf.Int64,
 }
 
-// Tensors returns tensors that hold what arrays do.
-func (c Copier) Tensors(arrays map[tf.Output]rows.Array) (map[tf.Output]*tf.Tensor, error) {
-	tensors := make(map[tf.Output]*tf.Tensor, len(arrays))
-	for output, array := range arrays {
-		var err error
-		other, known := sameSize[array.Type]
-		contents := bytes.NewReader(array.Contents)
-		switch {
-		case array.Type == tf.String:
-			tensors[output], err = tf.NewTensor(nest(array.Strings, array.Shape))
-		case !known:
-			tensors[output], err = tf.ReadTensor(array.Type, array.Shape, contents)
-		default:
-			if tensors[output], err = tf.ReadTensor(other, array.Shape, contents); err == nil {
-				tensors[output], err = c.cast(tensors[output], array.Type)
-			}
-		}
+// ToTensor returns a tensor that holds what an array does.
+func (l Loaded) ToTensor(array rows.Array) (*tf.Tensor, error) {
+	if array.Type == tf.String {
+		return tf.NewTensor(nest(array.Strings, array.Shape).Interface())
+	}
+	contents := bytes.NewReader(array.Contents)
+	if other, known := sameSize[array.Type]; known {
+		tensor, err := tf.ReadTensor(other, array.Shape, contents)
 		if err != nil {
 			return nil, err
 		}
+		return l.cast(tensor, array.Type)
 	}
-	return tensors, nil
+	return tf.ReadTensor(array.Type, array.Shape, contents)
 }
 
-// Arrays returns what tensors hold.
-func (c Copier) Arrays(tensors []*tf.Tensor) ([]rows.Array, error) {
-	arrays := make([]rows.Array, len(tensors))
-	for i, tensor := range tensors {
-		dtype := tensor.DataType()
-		arrays[i] = rows.Array{Type: dtype, Shape: tensor.Shape()}
-		if dtype == tf.String {
-			if !slices.Contains(arrays[i].Shape, 0) { // the binding cannot read an empty tensor
-				arrays[i].Strings = flatten(reflect.ValueOf(tensor.Value()), nil)
-			}
-			continue
+// ToArray returns what a tensor holds.
+func (l Loaded) ToArray(tensor *tf.Tensor) (array rows.Array, err error) {
+	array = rows.Array{Type: tensor.DataType(), Shape: tensor.Shape()}
+	if array.Type == tf.String {
+		if !slices.Contains(array.Shape, 0) { // the binding cannot read an empty tensor
+			array.Strings = flatten(reflect.ValueOf(tensor.Value()), nil)
 		}
-		if other, known := sameSize[dtype]; known {
-			var err error
-			if tensor, err = c.cast(tensor, other); err != nil {
-				return nil, err
-			}
-		}
-		var contents bytes.Buffer
-		if _, err := tensor.WriteContentsTo(&contents); err != nil {
-			return nil, err
-		}
-		runtime.KeepAlive(tensor) // otherwise it may be freed while it is read
-		arrays[i].Contents = contents.Bytes()
+		return array, nil
 	}
-	return arrays, nil
+	if other, known := sameSize[array.Type]; known {
+		if tensor, err = l.cast(tensor, other); err != nil {
+			return array, err
+		}
+	}
+	var contents bytes.Buffer
+	_, err = tensor.WriteContentsTo(&contents)
+	runtime.KeepAlive(tensor) // otherwise it may be freed while it is read
+	array.Contents = contents.Bytes()
+	return array, err
 }
 
 // cast returns a tensor of the same bits and another type.
-func (c Copier) cast(tensor *tf.Tensor, dtype tf.DataType) (*tf.Tensor, error) {
-	types := [2]tf.DataType{tensor.DataType(), dtype}
-	if _, made := c[types]; !made {
-		graph := tf.NewGraph()
-		bits, err := graph.AddOperation(tf.OpSpec{Type: "Placeholder", Attrs: map[string]any{"dtype": types[0]}})
+func (l Loaded) cast(tensor *tf.Tensor, dtype tf.DataType) (*tf.Tensor, error) {
+	name := fmt.Sprintf("go_consumer/cast/%d/%d", tensor.DataType(), dtype)
+	if l.graph.Operation(name) == nil {
+		spec := tf.OpSpec{Type: "Placeholder", Name: name + "/bits", Attrs: map[string]any{"dtype": tensor.DataType()}}
+		bits, err := l.add(spec)
 		if err != nil {
 			return nil, err
 		}
-		spec := tf.OpSpec{Type: "Bitcast", Input: []tf.Input{bits.Output(0)}, Attrs: map[string]any{"type": dtype}}
-		result, err := graph.AddOperation(spec)
-		if err != nil {
+		spec = tf.OpSpec{Type: "Bitcast", Name: name, Input: []tf.Input{bits}, Attrs: map[string]any{"type": dtype}}
+		if _, err = l.add(spec); err != nil {
 			return nil, err
 		}
-		session, err := tf.NewSession(graph, SessionOptions())
-		if err != nil {
-			return nil, err
-		}
-		c[types] = cast{session, bits.Output(0), result.Output(0)}
 	}
-	by := c[types]
-	results, err := by.session.Run(map[tf.Output]*tf.Tensor{by.bits: tensor}, []tf.Output{by.result}, nil)
+	feeds := map[tf.Output]*tf.Tensor{l.graph.Operation(name + "/bits").Output(0): tensor}
+	results, err := l.Session.Run(feeds, []tf.Output{l.graph.Operation(name).Output(0)}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -132,20 +103,18 @@ func (c Copier) cast(tensor *tf.Tensor, dtype tf.DataType) (*tf.Tensor, error) {
 }
 
 // nest returns strings as slices of slices, because the binding takes a tensor's shape from them.
-func nest(values []string, shape []int64) any {
-	if len(shape) == 0 {
-		return values[0]
+func nest(values []string, shape []int64) reflect.Value {
+	switch len(shape) {
+	case 0:
+		return reflect.ValueOf(values[0])
+	case 1:
+		return reflect.ValueOf(values)
 	}
-	nested := reflect.ValueOf(values)
-	for i := len(shape) - 1; i > 0; i-- {
-		n := int(shape[i])
-		outer := reflect.MakeSlice(reflect.SliceOf(nested.Type()), 0, nested.Len()/n)
-		for j := 0; j < nested.Len(); j += n {
-			outer = reflect.Append(outer, nested.Slice(j, j+n))
-		}
-		nested = outer
+	nested := reflect.MakeSlice(tf.TypeOf(tf.String, shape), 0, int(shape[0]))
+	for width := len(values) / int(shape[0]); len(values) > 0; values = values[width:] {
+		nested = reflect.Append(nested, nest(values[:width], shape[1:]))
 	}
-	return nested.Interface()
+	return nested
 }
 
 func flatten(nested reflect.Value, values []string) []string {

@@ -25,8 +25,9 @@ type Names struct {
 	Tag, Signature string
 }
 
-// Ends is what a loaded graph offers.
-type Ends struct {
+// Loaded is a graph in a session, and what it offers to feed and to fetch.
+type Loaded struct {
+	Session         *tf.Session
 	graph           *tf.Graph
 	inputs, outputs []end
 	only            bool                 // they are the keys of a signature, and nothing else can be asked for
@@ -36,9 +37,9 @@ type Ends struct {
 // An end is an input or output: its name, and its tensor's name.
 type end struct{ name, tensor string }
 
-// EndsOf returns a graph's placeholders, and the outputs of the operations whose outputs nothing uses.
-func EndsOf(graph *tf.Graph) Ends {
-	ends := Ends{graph: graph, fed: map[string]tf.Output{}}
+// LoadedGraph offers a graph's placeholders, and the outputs of the operations whose outputs nothing uses.
+func LoadedGraph(graph *tf.Graph, session *tf.Session) Loaded {
+	l := Loaded{Session: session, graph: graph, fed: map[string]tf.Output{}}
 	for _, operation := range graph.Operations() {
 		kind, used := operation.Type(), false
 		var outputs []end
@@ -50,23 +51,24 @@ func EndsOf(graph *tf.Graph) Ends {
 			}
 		}
 		if kind == "Placeholder" {
-			ends.inputs = append(ends.inputs, outputs...)
+			l.inputs = append(l.inputs, outputs...)
 		} else if kind != "Const" && !used {
-			ends.outputs = append(ends.outputs, outputs...)
+			l.outputs = append(l.outputs, outputs...)
 		}
 	}
-	return ends
+	return l
 }
 
-// KeysOf returns a signature's keys. The error lists the signatures that the model has.
-func KeysOf(model *tf.SavedModel, signature string) (Ends, error) {
+// LoadedKeys offers a signature's keys. The error lists the signatures that the model has.
+func LoadedKeys(model *tf.SavedModel, signature string) (Loaded, error) {
 	found, known := model.Signatures[signature]
 	if !known {
 		names := sorted(model.Signatures, func(tf.Signature) string { return "" })
-		return Ends{}, fmt.Errorf("no such signature: %s (the model has: %s)", signature, list(names, len(names)))
+		return Loaded{}, fmt.Errorf("no such signature: %s (the model has: %s)", signature, list(names, len(names)))
 	}
 	name := func(tensor tf.TensorInfo) string { return tensor.Name }
-	return Ends{model.Graph, sorted(found.Inputs, name), sorted(found.Outputs, name), true, map[string]tf.Output{}}, nil
+	inputs, outputs := sorted(found.Inputs, name), sorted(found.Outputs, name)
+	return Loaded{model.Session, model.Graph, inputs, outputs, true, map[string]tf.Output{}}, nil
 }
 
 func sorted[V any](keys map[string]V, tensor func(V) string) (ends []end) {
@@ -78,86 +80,92 @@ func sorted[V any](keys map[string]V, tensor func(V) string) (ends []end) {
 }
 
 // HasInputs tells whether there is anything that must be fed.
-func (e Ends) HasInputs() bool { return len(e.inputs) > 0 }
+func (l Loaded) HasInputs() bool { return len(l.inputs) > 0 }
 
 // FindInput returns the tensor of a name, and what can be fed to it; without a name, the only input, otherwise the contract's.
 // The same tensor is always the same value. The error lists the inputs that the model has, or says that the type cannot be fed.
-func (e Ends) FindInput(name string) (tf.Output, rows.Placeholder, error) {
-	tensor, name := e.find(e.inputs, cmp.Or(name, only(e.inputs), "inputs/x_sample"))
+func (l Loaded) FindInput(name string) (tf.Output, rows.Placeholder, error) {
+	tensor, name := l.find(name, l.inputs, "inputs/x_sample")
 	if tensor.Op == nil {
-		return tensor, rows.Placeholder{}, fmt.Errorf("no such input: %s (the model has: %s)", name, list(e.inputs, shown))
+		return tensor, rows.Placeholder{}, fmt.Errorf("no such input: %s (the model has: %s)", name, list(l.inputs, shown))
 	}
 	name = nameOf(tensor)
-	if _, again := e.fed[name]; !again {
-		e.fed[name] = tensor
+	if same, again := l.fed[name]; again {
+		tensor = same
 	}
+	l.fed[name] = tensor
 	dtype, err := typeOf(tensor)
-	return e.fed[name], rows.Placeholder{Name: strings.TrimSuffix(name, ":0"), Type: dtype, Shape: ShapeOf(tensor)}, err
+	return tensor, rows.Placeholder{Name: strings.TrimSuffix(name, ":0"), Type: dtype, Shape: ShapeOf(tensor)}, err
 }
 
 // FindOutputs returns the tensors of names; without names, the only output, otherwise the contract's. The error lists the
 // outputs that the model has, or says that the type cannot be printed.
-func (e Ends) FindOutputs(names []string) (outputs []tf.Output, err error) {
+func (l Loaded) FindOutputs(names []string) (outputs []tf.Output, err error) {
 	if len(names) == 0 {
 		names = []string{""}
 	}
 	for _, name := range names {
-		tensor, name := e.find(e.outputs, cmp.Or(name, only(e.outputs), "linear_regression/add"))
+		tensor, name := l.find(name, l.outputs, "linear_regression/add")
 		if tensor.Op == nil {
-			return nil, e.noOutput(name)
+			return nil, l.noOutput(name)
 		}
 		if _, err := typeOf(tensor); err != nil {
 			return nil, err
 		}
-		if _, fed := e.fed[nameOf(tensor)]; fed { // TensorFlow refuses to fetch what it is fed
-			name = fmt.Sprintf("fed/%s/%d", tensor.Op.Name(), len(outputs))
-			same, err := e.graph.AddOperation(tf.OpSpec{Type: "Identity", Name: name, Input: []tf.Input{tensor}})
-			if err != nil {
+		if _, fed := l.fed[nameOf(tensor)]; fed { // TensorFlow refuses to fetch what it is fed
+			name = fmt.Sprintf("go_consumer/fed/%s/%d", tensor.Op.Name(), len(outputs))
+			if tensor, err = l.add(tf.OpSpec{Type: "Identity", Name: name, Input: []tf.Input{tensor}}); err != nil {
 				return nil, err
 			}
-			tensor = same.Output(0)
 		}
 		outputs = append(outputs, tensor)
 	}
 	return outputs, nil
 }
 
-func (e Ends) noOutput(name string) error {
-	if e.only {
-		return fmt.Errorf("no such output: %s (the model has: %s)", name, list(e.outputs, shown))
+// find returns the tensor of a name, which has no operation if there is none, and the name. Without a name, it is that of the only
+// tensor that is offered, otherwise the contract's.
+func (l Loaded) find(name string, offered []end, contract string) (tf.Output, string) {
+	if name == "" && len(offered) == 1 {
+		name = offered[0].name
+	}
+	name = cmp.Or(name, contract)
+	tensor := name
+	if i := slices.IndexFunc(offered, func(o end) bool { return o.name == name }); i >= 0 {
+		tensor = offered[i].tensor
+	} else if l.only {
+		return tf.Output{}, name
+	}
+	operation, text, found := strings.Cut(tensor, ":")
+	index, err := strconv.Atoi(text)
+	if op := l.graph.Operation(operation); op != nil && (err == nil || !found) && index >= 0 && index < op.NumOutputs() {
+		return op.Output(index), name
+	}
+	return tf.Output{}, name
+}
+
+func (l Loaded) noOutput(name string) error {
+	if l.only {
+		return fmt.Errorf("no such output: %s (the model has: %s)", name, list(l.outputs, shown))
 	}
 	var names []string
-	for _, operation := range e.graph.Operations() {
+	for _, operation := range l.graph.Operations() {
 		if operation.NumOutputs() > 0 {
 			names = append(names, operation.Name())
 		}
 	}
 	operation, _, _ := strings.Cut(name, ":")
 	near := cmp.Or(strings.Join(commandline.Nearest(operation, names), ", "), "none")
-	return fmt.Errorf("no such output: %s (the model ends in: %s; nearest: %s)", name, list(e.outputs, shown), near)
+	return fmt.Errorf("no such output: %s (the model ends in: %s; nearest: %s)", name, list(l.outputs, shown), near)
 }
 
-// find returns the tensor of a name, which has no operation if there is none, and the name.
-func (e Ends) find(offered []end, name string) (tf.Output, string) {
-	tensor := name
-	if i := slices.IndexFunc(offered, func(o end) bool { return o.name == name }); i >= 0 {
-		tensor = offered[i].tensor
-	} else if e.only {
-		return tf.Output{}, name
+// add adds an operation of one output to the graph; the session notices.
+func (l Loaded) add(spec tf.OpSpec) (tf.Output, error) {
+	operation, err := l.graph.AddOperation(spec)
+	if err != nil {
+		return tf.Output{}, err
 	}
-	operation, text, found := strings.Cut(tensor, ":")
-	index, err := strconv.Atoi(text)
-	if op := e.graph.Operation(operation); op != nil && (err == nil || !found) && index >= 0 && index < op.NumOutputs() {
-		return op.Output(index), name
-	}
-	return tf.Output{}, name
-}
-
-func only(ends []end) string {
-	if len(ends) == 1 {
-		return ends[0].name
-	}
-	return ""
+	return operation.Output(0), nil
 }
 
 func list(ends []end, most int) string {
