@@ -82,25 +82,15 @@ func feed(loaded tensors.Loaded, flags *arguments) (map[tf.Output]rows.Array, er
 
 // run feeds the placeholders and fetches the outputs.
 func run(loaded tensors.Loaded, outputs []tf.Output, arrays map[tf.Output]rows.Array) ([]rows.Array, error) {
-	feeds := map[tf.Output]*tf.Tensor{}
-	for input, array := range arrays {
-		tensor, err := loaded.ToTensor(array)
-		if err != nil {
-			return nil, err
-		}
-		feeds[input] = tensor
+	feeds, err := loaded.Tensors(arrays)
+	if err != nil {
+		return nil, err
 	}
 	fetched, err := loaded.Session.Run(feeds, outputs, nil)
 	if err != nil {
 		return nil, tensors.Explain(err, outputs)
 	}
-	results := make([]rows.Array, len(fetched))
-	for i, tensor := range fetched {
-		if results[i], err = loaded.ToArray(tensor); err != nil {
-			return nil, err
-		}
-	}
-	return results, nil
+	return loaded.Arrays(fetched)
 }
 
 // printResults prints the results of --x, or saves them.

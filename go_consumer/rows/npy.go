@@ -21,9 +21,13 @@ import (
 // The library for .npy files, npyio, would not do: it depends on a matrix library and a pickle reader, reads column-major arrays
 // as if they were row-major, and has no bfloat16.
 
-// What follows the magic bytes of a .npy file: the format's version, a length in 2 or 4 bytes, and a Python dictionary.
-var header = regexp.MustCompile(`(?s)^[\x01-\x03]\x00.{1,4}?\{'descr': *'([<>|=]?)(\w)(\d+)(\[\w+\])?' *, *` +
-	`'fortran_order': *(True|False) *, *'shape': *\(([0-9, ]*)\),? *\} *\n`)
+// After its magic bytes, a .npy file has the format's version, a length in 2 or 4 bytes, and a Python dictionary.
+var (
+	dictionary = regexp.MustCompile(`(?s)^[\x01-\x03]\x00.{1,4}?(\{[^}]*\})\s*?\n`)
+	descr      = regexp.MustCompile(`['"]descr['"]: ?['"]([<>|=]?)(\w)(\d+)(\[\w+\])?['"]`)
+	columns    = regexp.MustCompile(`['"]fortran_order['"]: ?(True|False)`)
+	tuple      = regexp.MustCompile(`['"]shape['"]: ?\(([0-9, ]*)\)`)
+)
 
 // What numpy calls the kinds of types; the size follows.
 var kinds = map[string]string{"b": "bool", "f": "float", "i": "int", "u": "uint", "c": "complex", "S": "bytes", "U": "str",
@@ -36,18 +40,23 @@ func loadArray(p Placeholder, path string) (Array, error) {
 		return Array{}, err
 	}
 	data, found := bytes.CutPrefix(data, []byte("\x93NUMPY"))
-	head := header.FindSubmatch(data)
+	head := dictionary.FindSubmatch(data)
 	if !found || head == nil {
 		return Array{}, notAnArray(path)
 	}
-	order, kind, unit := string(head[1]), string(head[2]), string(head[4])
-	size, _ := strconv.Atoi(string(head[3]))
+	text := string(head[1])
+	element, order, dims := descr.FindStringSubmatch(text), columns.FindStringSubmatch(text), tuple.FindStringSubmatch(text)
+	if element == nil || order == nil || dims == nil {
+		return Array{}, notAnArray(path)
+	}
+	kind := element[2]
+	size, _ := strconv.Atoi(element[3])
 	if kind == "U" {
 		size *= 4
 	}
 	length, shape := float64(size), []int64{} // a product of integers might overflow
-	for _, text := range regexp.MustCompile(`\d+`).FindAllString(string(head[6]), -1) {
-		dim, err := strconv.ParseInt(text, 10, 64)
+	for _, digits := range regexp.MustCompile(`\d+`).FindAllString(dims[1], -1) {
+		dim, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil {
 			return Array{}, notAnArray(path)
 		}
@@ -56,8 +65,8 @@ func loadArray(p Placeholder, path string) (Array, error) {
 	if data = data[len(head[0]):]; size == 0 || !(length <= float64(len(data))) {
 		return Array{}, notAnArray(path)
 	}
-	if known := types[p.Type]; p.Type == tf.String || kind+string(head[3]) != known.numpy[1:] {
-		name := strings.Replace(fmt.Sprint(kinds[kind], 8*size, unit), "bool8", "bool", 1)
+	if known := types[p.Type]; p.Type == tf.String || kind+element[3] != known.numpy[1:] {
+		name := strings.Replace(fmt.Sprint(kinds[kind], 8*size, element[4]), "bool8", "bool", 1)
 		return Array{}, fmt.Errorf("not the type of %s: %s is %s, the input takes %s", p.Name, path, name, known.name)
 	}
 	fits := func(given, taken int64) bool { return taken < 0 || given == taken }
@@ -65,10 +74,10 @@ func loadArray(p Placeholder, path string) (Array, error) {
 		return Array{}, fmt.Errorf("not the shape of %s: %s is %s, the input takes %s", p.Name, path, shapeText(shape), shapeText(p.Shape))
 	}
 	contents := data[:int(length)]
-	if string(head[5]) == "True" {
+	if order[1] == "True" {
 		contents = byRows(contents, shape, size)
 	}
-	for i := 0; order == ">" && i < len(contents); i += size {
+	for i := 0; element[1] == ">" && i < len(contents); i += size {
 		slices.Reverse(contents[i : i+size])
 	}
 	return Array{Type: p.Type, Shape: shape, Contents: contents}, nil

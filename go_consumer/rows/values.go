@@ -237,7 +237,8 @@ func (a *Array) appendText(text []byte, i int) []byte {
 	var element [8]byte
 	size := types[a.Type].size
 	copy(element[:], a.Contents[i*size:(i+1)*size])
-	switch bits := binary.LittleEndian.Uint64(element[:]); a.Type {
+	bits, unused := binary.LittleEndian.Uint64(element[:]), 64-8*size
+	switch a.Type {
 	case tf.Double:
 		return appendFloat(text, math.Float64frombits(bits), 1e-4, 1e21, 64)
 	case tf.Float:
@@ -249,11 +250,9 @@ func (a *Array) appendText(text []byte, i int) []byte {
 	case tf.Bool:
 		return strconv.AppendBool(text, bits != 0)
 	case tf.Int8, tf.Int16, tf.Int32, tf.Int64:
-		unused := 64 - 8*size
 		return strconv.AppendInt(text, int64(bits<<unused)>>unused, 10)
-	default:
-		return strconv.AppendUint(text, bits, 10)
 	}
+	return strconv.AppendUint(text, bits, 10)
 }
 
 func appendFloat(text []byte, value, least, most float64, bits int) []byte {
