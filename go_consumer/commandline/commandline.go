@@ -28,10 +28,11 @@ const longestError = 1000 // characters
 
 var (
 	quotedDefault = regexp.MustCompile(`\(default(\s+)"([^"]*)"\)`)
-	isNegative    = regexp.MustCompile(`(?i)^-([\d.]|inf|nan)`).MatchString
-	isPlain       = regexp.MustCompile(`(?s)^([^-]|-?$|.* )`).MatchString
-	quotes        = regexp.MustCompile(`(?s)\n\t? ?\[\[.*`) // the part of the graph that a TensorFlow error quotes after the fault
-	lineBreaks    = regexp.MustCompile(`\s*[\n\v\f\r\x1c-\x1e\x{85}\x{2028}\x{2029}][\s\v\x1c-\x1e\x{85}\x{2028}\x{2029}]*`)
+	// A word after a flag is its value if it begins with a negative number, or is not like a flag.
+	isNegative = regexp.MustCompile(`(?i)^-([\d.]|inf|nan)`).MatchString
+	isPlain    = regexp.MustCompile(`(?s)^([^-]|-?$|.* )`).MatchString
+	quotes     = regexp.MustCompile(`(?s)\n\t? ?\[\[.*`) // the part of the graph that TensorFlow quotes after a fault
+	lineBreaks = regexp.MustCompile(`\s*[\n\v\f\r\x1c-\x1e\x{85}\x{2028}\x{2029}][\s\v\x1c-\x1e\x{85}\x{2028}\x{2029}]*`)
 )
 
 // Run runs a program to its end: status 0 when it is done or its reader went away, 1 after an error, 130 on Ctrl-C.
@@ -146,8 +147,8 @@ func NewFlags() *pflag.FlagSet {
 }
 
 // ParseConsumer reads the command line. -x is the same as --x, and `--x -1,2` the same as `--x=-1,2`; the library's own parser
-// would take any flag for the value of the one before it. It ends the program after --help or --version (status 0), or after one
-// line about what is wrong (status 2).
+// would take any flag for the value of the one before it. It ends the program after --help or --version (status 0), or after
+// one line about what is wrong (status 2).
 func ParseConsumer(flags *pflag.FlagSet, about, examples, versions string) {
 	unknown := ""
 	for words := os.Args[1:]; len(words) > 0; words = words[1:] {

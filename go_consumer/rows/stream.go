@@ -28,8 +28,8 @@ type stream struct {
 	most  atomic.Int64 // rows in a block, so that their results take little memory
 }
 
-// A block is the lines of a batch, or of those batches that have arrived, on their way to results. The input's last line may lack
-// its end.
+// A block is the lines of a batch, or of several that have arrived, on their way to results. The input's last line may lack its
+// end.
 type block struct {
 	text   strings.Builder
 	line   int // the number of its first

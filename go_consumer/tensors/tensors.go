@@ -148,8 +148,8 @@ func (l Loaded) FindOutputs(names []string) (outputs []tf.Output, err error) {
 	return outputs, nil
 }
 
-// find returns the tensor of a name, which has no operation if there is none, and the name: without one, it is that of the only
-// tensor that is offered, otherwise the contract's.
+// find returns the tensor of a name, which has no operation if there is none, and the name: without one, that of the only tensor
+// that is offered, otherwise the contract's.
 func (l Loaded) find(name string, offered []string, keys map[string]tf.TensorInfo, contract string) (tf.Output, string) {
 	if name == "" && len(offered) == 1 {
 		name = offered[0]
