@@ -30,42 +30,34 @@ type arguments struct {
 	stdin, trust, xGiven    bool
 }
 
-// loaded is a graph in a session, and what it offers to feed and to fetch.
-type loaded struct {
-	session *tf.Session
-	ends    tensors.Ends
-	copier  tensors.Copier
-}
-
 // findModel finds the model and makes sure that TensorFlow may have it: it is in the list.
 func findModel(flags *arguments) (checked.Model, error) {
 	return checked.Find(flags.model, flags.checked, flags.trust)
 }
 
 // loadGraph loads the graph, and the values of its variables if it has any, into a session.
-func loadGraph(model checked.Model, names tensors.Names) (loaded, error) {
+func loadGraph(model checked.Model, names tensors.Names) (tensors.Loaded, error) {
 	if model.GraphDef == nil {
 		savedModel, err := tf.LoadSavedModel(model.Path, strings.Split(names.Tag, ","), tensors.SessionOptions())
 		if err != nil {
-			return loaded{}, model.Explain(err, names.Tag)
+			return tensors.Loaded{}, model.Explain(err, names.Tag)
 		}
-		ends, err := tensors.KeysOf(savedModel, names.Signature)
-		return loaded{savedModel.Session, ends, tensors.Copier{}}, err
+		return tensors.LoadedKeys(savedModel, names.Signature)
 	}
 	graph := tf.NewGraph()
 	// The devices are those of the machine that trained: they are cleared.
 	if err := graph.Import(tensors.ClearDevices(model.GraphDef), ""); err != nil {
-		return loaded{}, model.Explain(err, names.Tag)
+		return tensors.Loaded{}, model.Explain(err, names.Tag)
 	}
 	session, err := tf.NewSession(graph, tensors.SessionOptions())
-	return loaded{session, tensors.EndsOf(graph), tensors.Copier{}}, err
+	return tensors.LoadedGraph(graph, session), err
 }
 
 // feed turns the values of the command line into arrays of the placeholders' types and shapes; the array of --stdin is empty.
-func feed(loaded loaded, flags *arguments) (map[tf.Output]rows.Array, error) {
+func feed(loaded tensors.Loaded, flags *arguments) (map[tf.Output]rows.Array, error) {
 	arrays := map[tf.Output]rows.Array{}
 	add := func(name, values, flag string) error {
-		tensor, placeholder, err := loaded.ends.FindInput(name)
+		tensor, placeholder, err := loaded.FindInput(name)
 		if err != nil {
 			return err
 		}
@@ -78,7 +70,7 @@ func feed(loaded loaded, flags *arguments) (map[tf.Output]rows.Array, error) {
 	var err error
 	if flags.stdin {
 		err = add(flags.names.Input, "", "--stdin")
-	} else if loaded.ends.HasInputs() || flags.names.Input != "" || flags.xGiven {
+	} else if loaded.HasInputs() || flags.names.Input != "" || flags.xGiven {
 		err = add(flags.names.Input, flags.x, "--x")
 	}
 	for i := 0; i < len(flags.feed) && err == nil; i++ {
@@ -89,21 +81,21 @@ func feed(loaded loaded, flags *arguments) (map[tf.Output]rows.Array, error) {
 }
 
 // run feeds the placeholders and fetches the outputs.
-func run(loaded loaded, outputs []tf.Output, arrays map[tf.Output]rows.Array) ([]rows.Array, error) {
-	feeds, err := loaded.copier.Tensors(arrays)
+func run(loaded tensors.Loaded, outputs []tf.Output, arrays map[tf.Output]rows.Array) ([]rows.Array, error) {
+	feeds, err := loaded.Tensors(arrays)
 	if err != nil {
 		return nil, err
 	}
-	fetched, err := loaded.session.Run(feeds, outputs, nil)
+	fetched, err := loaded.Session.Run(feeds, outputs, nil)
 	if err != nil {
 		return nil, tensors.Explain(err, outputs)
 	}
-	return loaded.copier.Arrays(fetched)
+	return loaded.Arrays(fetched)
 }
 
 // printResults prints the results of --x, or saves them.
-func printResults(loaded loaded, arrays map[tf.Output]rows.Array, flags *arguments) error {
-	outputs, err := loaded.ends.FindOutputs(flags.names.Outputs)
+func printResults(loaded tensors.Loaded, arrays map[tf.Output]rows.Array, flags *arguments) error {
+	outputs, err := loaded.FindOutputs(flags.names.Outputs)
 	if err != nil {
 		return err
 	}
@@ -118,12 +110,12 @@ func printResults(loaded loaded, arrays map[tf.Output]rows.Array, flags *argumen
 }
 
 // streamResults reads the rows of standard input and prints the results of each on a line.
-func streamResults(loaded loaded, arrays map[tf.Output]rows.Array, flags *arguments) error {
-	source, row, err := loaded.ends.FindInput(flags.names.Input)
+func streamResults(loaded tensors.Loaded, arrays map[tf.Output]rows.Array, flags *arguments) error {
+	source, row, err := loaded.FindInput(flags.names.Input)
 	if err != nil {
 		return err
 	}
-	outputs, err := loaded.ends.FindOutputs(flags.names.Outputs)
+	outputs, err := loaded.FindOutputs(flags.names.Outputs)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func BenchmarkRun(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	outputs, err := loaded.ends.FindOutputs(nil)
+	outputs, err := loaded.FindOutputs(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,7 +4,6 @@ package checked
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,8 +20,13 @@ type Model struct {
 	GraphDef []byte // of a frozen graph
 }
 
-// The names under which a folder can hold a SavedModel.
-var savedModelFiles = []string{"saved_model.cpb", "saved_model.pb", "saved_model.pbtxt"}
+var (
+	// The names under which a folder can hold a SavedModel.
+	savedModelFiles = []string{"saved_model.cpb", "saved_model.pb", "saved_model.pbtxt"}
+	kerasExtensions = []string{".keras", ".h5", ".hdf5"}
+	isOfCheckpoint  = regexp.MustCompile(`.\.(meta|index|data-\d{5}-of-\d{5})$|^checkpoint$`).MatchString
+	listedDigest    = regexp.MustCompile(`(?m)^\\?([0-9a-f]{64}) [ *].+\n`)
+)
 
 // Find returns the model at a path. The error says that there is none, that it must be frozen first, or that one of its files is
 // not in the list, unless it is to be trusted.
@@ -31,30 +35,35 @@ func Find(path, list string, trust bool) (Model, error) {
 	if err != nil {
 		return Model{}, err
 	}
-	var known map[string]bool
-	if !trust {
-		if known, err = listed(list); err != nil {
-			return Model{}, err
-		}
+	known, err := listed(list)
+	if err != nil && !trust {
+		return Model{}, err
 	}
-	unchecked := fmt.Errorf("not checked: %s (python model_check.py %s checks it; --trust takes it as it is)", path, path)
+	model, isKnown := Model{Path: path}, true
 	if isFolder {
-		files, err := filesOf(path)
-		for i := 0; !trust && err == nil && i < len(files); i++ {
-			var digest string
-			if digest, err = digestOf(files[i]); err == nil && !known[digest] {
-				err = unchecked
+		err = fs.WalkDir(os.DirFS(path), ".", func(name string, entry fs.DirEntry, err error) error {
+			file := strings.TrimSuffix(path, "/") + "/" + name
+			switch {
+			case err != nil || entry.IsDir():
+				return err
+			case !entry.Type().IsRegular(): // TensorFlow would follow a link anywhere, and wait forever for a FIFO
+				return irregular(file)
+			case trust:
+				return nil
 			}
-		}
-		return Model{Path: path}, err
-	}
-	data, err := readRegular(path)
-	if err == nil && len(data) == 0 {
+			digest, err := digestOf(file)
+			isKnown = isKnown && known[digest]
+			return err
+		})
+	} else if model.GraphDef, err = readRegular(path); err == nil && len(model.GraphDef) == 0 {
 		err = fmt.Errorf("not a usable model file: %s is empty", path)
-	} else if digest := sha256.Sum256(data); err == nil && !trust && !known[hex.EncodeToString(digest[:])] {
-		err = unchecked
+	} else if !trust {
+		isKnown = known[fmt.Sprintf("%x", sha256.Sum256(model.GraphDef))]
 	}
-	return Model{path, data}, err
+	if err == nil && !trust && !isKnown {
+		err = fmt.Errorf("not checked: %s (python model_check.py %s checks it; --trust takes it as it is)", path, path)
+	}
+	return model, err
 }
 
 // Explain rewords an error of TensorFlow's that occurred while it loaded the model, and names it.
@@ -74,30 +83,25 @@ func isSavedModel(path string) (bool, error) {
 	if slices.ContainsFunc(savedModelFiles, holds) {
 		return true, nil
 	}
-	status, err := os.Stat(path)
-	isFile := err == nil && !status.IsDir()
 	entries, _ := os.ReadDir(path)
-	isPart := regexp.MustCompile(`.\.(meta|index|data-\d{5}-of-\d{5})$|^checkpoint$`).MatchString
-	holdsPart := slices.ContainsFunc(entries, func(entry os.DirEntry) bool { return isPart(entry.Name()) })
-	name, extension := filepath.Base(path), filepath.Ext(path)
-	switch {
-	case err == nil && !isFile && !holdsPart:
+	isPart := func(entry os.DirEntry) bool { return isOfCheckpoint(entry.Name()) }
+	name, extension, isPrefix := filepath.Base(path), filepath.Ext(path), exists(path+".index") || exists(path+".meta")
+	switch status, err := os.Stat(path); {
+	case err != nil && !isPrefix && extension == ".pb":
+		return false, fmt.Errorf("no model: %s (run ./freeze_graph_linear_regression.sh first, or give --model)", path)
+	case err != nil && !isPrefix:
+		return false, fmt.Errorf("no model: %s (run python model_producer.py first, or give --model)", path)
+	case err == nil && status.IsDir() && !slices.ContainsFunc(entries, isPart):
 		return false, irregular(path)
-	case err == nil && !isFile, exists(path + ".index"), exists(path + ".meta"), isFile && isPart(name):
+	case isPrefix || status.IsDir() || isOfCheckpoint(name):
 		return false, fmt.Errorf("not a frozen graph or SavedModel: %s "+
 			"(it holds Saver checkpoints; freeze it with python model_freeze.py)", path)
-	case isFile && slices.Contains([]string{".keras", ".h5", ".hdf5"}, extension):
+	case slices.Contains(kerasExtensions, extension):
 		return false, fmt.Errorf("not a frozen graph or SavedModel: %s (a Keras file; freeze it with model_freeze.py)", path)
-	case isFile && slices.Contains(savedModelFiles, name):
+	case slices.Contains(savedModelFiles, name):
 		return false, fmt.Errorf("not a frozen graph: %s is a file of a SavedModel (give its folder)", path)
-	case isFile:
-		return false, nil
 	}
-	step := "python model_producer.py"
-	if extension == ".pb" {
-		step = "./freeze_graph_linear_regression.sh"
-	}
-	return false, fmt.Errorf("no model: %s (run %s first, or give --model)", path, step)
+	return false, nil
 }
 
 func exists(path string) bool {
@@ -109,22 +113,6 @@ func irregular(path string) error {
 	return fmt.Errorf("not a usable model file: %s is not a regular file", path)
 }
 
-// filesOf returns all files below a folder. The error says that one is not regular: TensorFlow would follow a link anywhere,
-// and wait forever for a FIFO.
-func filesOf(folder string) (files []string, err error) {
-	err = fs.WalkDir(os.DirFS(folder), ".", func(name string, entry fs.DirEntry, err error) error {
-		path := strings.TrimSuffix(folder, "/") + "/" + name
-		if err == nil && !entry.IsDir() {
-			files = append(files, path)
-			if !entry.Type().IsRegular() {
-				return irregular(path)
-			}
-		}
-		return err
-	})
-	return files, err
-}
-
 // listed returns the digests in a list; none if the list does not exist.
 func listed(list string) (map[string]bool, error) {
 	known := map[string]bool{}
@@ -132,7 +120,7 @@ func listed(list string) (map[string]bool, error) {
 		return known, nil
 	}
 	data, err := readRegular(list)
-	for _, line := range regexp.MustCompile(`(?m)^\\?([0-9a-f]{64}) [ *].+\n`).FindAllSubmatch(data, -1) {
+	for _, line := range listedDigest.FindAllSubmatch(data, -1) {
 		known[string(line[1])] = true
 	}
 	return known, err
@@ -146,16 +134,12 @@ func digestOf(path string) (string, error) {
 	defer file.Close()
 	sum := sha256.New()
 	_, err = io.Copy(sum, file)
-	return hex.EncodeToString(sum.Sum(nil)), err
+	return fmt.Sprintf("%x", sum.Sum(nil)), err
 }
 
 func readRegular(path string) ([]byte, error) {
-	status, err := os.Stat(path)
-	if err == nil && !status.Mode().IsRegular() {
-		err = irregular(path)
-	}
-	if err != nil {
-		return nil, err
+	if status, err := os.Stat(path); err == nil && !status.Mode().IsRegular() {
+		return nil, irregular(path)
 	}
 	return os.ReadFile(path)
 }

@@ -2,6 +2,7 @@ package rows
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"slices"
 	"strings"
@@ -21,18 +22,16 @@ type Placeholder struct {
 // MakeFeed returns the array for a placeholder: from comma-separated values, or from the file that text names
 // (`NAME.npy`); for --stdin an empty one. The error names the flag.
 func MakeFeed(p Placeholder, text, flag string) (Array, error) {
+	array := Array{Type: p.Type}
 	if flag == "--stdin" {
-		return Array{Type: p.Type}, nil
-	}
-	if strings.HasSuffix(text, ".npy") {
+		return array, nil
+	} else if strings.HasSuffix(text, ".npy") {
 		return loadArray(p, text)
 	}
-	array := Array{Type: p.Type}
-	count, err := array.appendValues(text)
-	if err != nil {
-		return array, explain(text, p.Type, " in "+flag)
+	count, err := array.appendValues(text, flag, 0)
+	if err == nil {
+		array.Shape, err = feedShape(p, count)
 	}
-	array.Shape, err = feedShape(p, count)
 	return array, err
 }
 
@@ -41,31 +40,30 @@ func MakeFeed(p Placeholder, text, flag string) (Array, error) {
 // `[?, ?]` takes `[1, n]`, `[?, 10]` takes `[n / 10, 10]`, `[?]` takes `[n]`, `[]` takes one; an unknown rank takes one
 // value as `[]` and more as `[n]`.
 func feedShape(p Placeholder, count int) ([]int64, error) {
-	if p.Shape == nil && count == 1 {
+	switch {
+	case p.Shape == nil && count == 1:
 		return []int64{}, nil
-	} else if p.Shape == nil {
+	case p.Shape == nil:
 		return []int64{int64(count)}, nil
-	} else if slices.Equal(p.Shape, []int64{-1, -1}) {
+	case slices.Equal(p.Shape, []int64{-1, -1}):
 		return []int64{1, int64(count)}, nil
 	}
 	size, takes, err := rowSize(p)
-	shape, open := slices.Clone(p.Shape), slices.Index(p.Shape, -1)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case size == 0 || count%size != 0 || open < 0 && count != size:
-		if open >= 0 {
-			takes = "a multiple of " + takes
-		}
+	}
+	shape, rows := slices.Clone(p.Shape), 1
+	if open := slices.Index(shape, -1); open >= 0 {
+		rows = count / max(1, size)
+		shape[open], takes = int64(rows), "a multiple of "+takes
+	}
+	if rows*size != count {
 		return nil, fmt.Errorf("wrong number of values: %d given, the placeholder %s takes %s", count, p.Name, takes)
-	case open >= 0:
-		shape[open] = int64(count / size)
 	}
 	return shape, nil
 }
 
-// rowSize returns how many values fill a placeholder whose open dimension is 1: as a number, which is 0 where there are more
-// than any memory holds, and as text.
+// rowSize returns how many values fill a placeholder whose open dimension is 1: as a number that any memory holds, and as text.
 func rowSize(p Placeholder) (size int, text string, err error) {
 	row, open := big.NewInt(1), 0
 	for _, dim := range p.Shape {
@@ -78,7 +76,7 @@ func rowSize(p Placeholder) (size int, text string, err error) {
 	if open > 1 && len(p.Shape) > 2 {
 		err = fmt.Errorf("ambiguous shape: the placeholder %s is %s (give --x FILE.npy, which says its shape)", p.Name, shapeText(p.Shape))
 	}
-	if row.IsInt64() {
+	if size = math.MaxInt; row.IsInt64() {
 		size = int(row.Int64())
 	}
 	return size, row.String(), err
@@ -86,29 +84,24 @@ func rowSize(p Placeholder) (size int, text string, err error) {
 
 // shapeText returns a shape as it is printed: `[?, 10]`.
 func shapeText(shape []int64) string {
-	texts := make([]string, len(shape))
-	for i, dim := range shape {
-		texts[i] = strings.Replace(fmt.Sprint(dim), "-1", "?", 1)
-	}
-	return "[" + strings.Join(texts, ", ") + "]"
+	text := strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")
+	return strings.ReplaceAll(text, "-1", "?")
 }
 
 // BatchRows returns how many rows of --stdin go into one run: as many as are asked for; otherwise (0) one on a terminal, and
 // 4,096 numbers' worth elsewhere. result is the output's static shape. The error says why the model cannot take so many rows
 // at once, or return a result for each.
 func BatchRows(p Placeholder, result []int64, asked int, terminal bool) (int, error) {
-	size, text, err := rowSize(p)
+	size, _, err := rowSize(p)
 	isClosed := func(shape []int64) bool { return shape != nil && (len(shape) == 0 || shape[0] != -1) }
 	switch {
 	case err != nil:
 		return 0, err
-	case text == "0":
+	case size == 0:
 		return 0, fmt.Errorf("wrong number of values: a row of the placeholder %s has none", p.Name)
 	case isClosed(p.Shape) && asked > 1:
 		return 0, fmt.Errorf("too many rows in a run: the placeholder %s is %s (--batch 1 fits)", p.Name, shapeText(p.Shape))
-	case isClosed(p.Shape):
-		return 1, nil
-	case asked == 0 && (terminal || size == 0):
+	case isClosed(p.Shape), asked == 0 && terminal:
 		return 1, nil
 	case asked == 0:
 		asked = max(1, maxBatch/size)

@@ -1,11 +1,11 @@
 package rows
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,18 +14,24 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/renameio/v2"
 	tf "github.com/wamuir/graft/tensorflow"
 )
 
 // The library for .npy files, npyio, would not do: it depends on a matrix library and a pickle reader, reads column-major arrays
 // as if they were row-major, and has no bfloat16.
 
-// The header of a .npy file is a Python dictionary.
+// After its magic bytes, a .npy file has the format's version, a length in 2 or 4 bytes, and a Python dictionary.
 var (
-	descr = regexp.MustCompile(`['"]descr['"]: ?['"]([<>|=]?)(\w)(\d+)(\[\w+\])?['"]`)
-	order = regexp.MustCompile(`['"]fortran_order['"]: ?(True|False)`)
-	tuple = regexp.MustCompile(`['"]shape['"]: ?\(([0-9, ]*)\)`)
+	dictionary = regexp.MustCompile(`(?s)^[\x01-\x03]\x00.{1,4}?(\{[^}]*\})\s*?\n`)
+	descr      = regexp.MustCompile(`['"]descr['"]: ?['"]([<>|=]?)(\w)(\d+)(\[\w+\])?['"]`)
+	columns    = regexp.MustCompile(`['"]fortran_order['"]: ?(True|False)`)
+	tuple      = regexp.MustCompile(`['"]shape['"]: ?\(([0-9, ]*)\)`)
 )
+
+// What numpy calls the kinds of types; the size follows.
+var kinds = map[string]string{"b": "bool", "f": "float", "i": "int", "u": "uint", "c": "complex", "S": "bytes", "U": "str",
+	"V": "void", "M": "datetime", "m": "timedelta"}
 
 // loadArray reads an array from a `.npy` file. The error says if its type or shape is not the placeholder's.
 func loadArray(p Placeholder, path string) (Array, error) {
@@ -33,77 +39,66 @@ func loadArray(p Placeholder, path string) (Array, error) {
 	if err != nil {
 		return Array{}, err
 	}
-	broken := fmt.Errorf("not an array: %s (numpy.save writes such files)", path)
-	if len(data) < 12 || string(data[:6]) != "\x93NUMPY" || data[6] < 1 || data[6] > 3 {
-		return Array{}, broken
+	data, found := bytes.CutPrefix(data, []byte("\x93NUMPY"))
+	head := dictionary.FindSubmatch(data)
+	if !found || head == nil {
+		return Array{}, notAnArray(path)
 	}
-	start, end := 10, 10+int(binary.LittleEndian.Uint16(data[8:]))
-	if data[6] > 1 {
-		start, end = 12, 12+int(binary.LittleEndian.Uint32(data[8:]))
+	text := string(head[1])
+	element, order, dims := descr.FindStringSubmatch(text), columns.FindStringSubmatch(text), tuple.FindStringSubmatch(text)
+	if element == nil || order == nil || dims == nil {
+		return Array{}, notAnArray(path)
 	}
-	header := string(data[start:min(max(start, end), len(data))])
-	kind, columns, dims := descr.FindStringSubmatch(header), order.FindStringSubmatch(header), tuple.FindStringSubmatch(header)
-	if end > len(data) || kind == nil || columns == nil || dims == nil || kind[2] == "O" {
-		return Array{}, broken
-	}
-	size, _ := strconv.Atoi(kind[3])
-	if kind[2] == "U" {
+	kind := element[2]
+	size, _ := strconv.Atoi(element[3])
+	if kind == "U" {
 		size *= 4
 	}
-	count, shape := 1, []int64{}
-	for _, text := range strings.FieldsFunc(dims[1], func(c rune) bool { return c == ',' || c == ' ' }) {
-		dim, err := strconv.Atoi(text)
-		if err != nil || dim > 0 && count > math.MaxInt/dim {
-			return Array{}, broken
+	length, shape := float64(size), []int64{} // a product of integers might overflow
+	for _, digits := range regexp.MustCompile(`\d+`).FindAllString(dims[1], -1) {
+		dim, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil {
+			return Array{}, notAnArray(path)
 		}
-		count, shape = count*dim, append(shape, int64(dim))
+		length, shape = length*float64(dim), append(shape, dim)
 	}
-	if size == 0 || count > (len(data)-end)/size {
-		return Array{}, broken
+	if data = data[len(head[0]):]; size == 0 || !(length <= float64(len(data))) {
+		return Array{}, notAnArray(path)
 	}
-	if known := types[p.Type]; p.Type == tf.String || kind[2]+kind[3] != known.numpy[1:] {
-		return Array{}, fmt.Errorf("not the type of %s: %s is %s, the input takes %s", p.Name, path, numpyName(kind, size), known.name)
+	if known := types[p.Type]; p.Type == tf.String || kind+element[3] != known.numpy[1:] {
+		name := strings.Replace(fmt.Sprint(kinds[kind], 8*size, element[4]), "bool8", "bool", 1)
+		return Array{}, fmt.Errorf("not the type of %s: %s is %s, the input takes %s", p.Name, path, name, known.name)
 	}
 	fits := func(given, taken int64) bool { return taken < 0 || given == taken }
 	if p.Shape != nil && !slices.EqualFunc(shape, p.Shape, fits) {
 		return Array{}, fmt.Errorf("not the shape of %s: %s is %s, the input takes %s", p.Name, path, shapeText(shape), shapeText(p.Shape))
 	}
-	contents := data[end : end+count*size]
-	if columns[1] == "True" {
+	contents := data[:int(length)]
+	if order[1] == "True" {
 		contents = byRows(contents, shape, size)
 	}
-	for i := 0; kind[1] == ">" && i < len(contents); i += size {
+	for i := 0; element[1] == ">" && i < len(contents); i += size {
 		slices.Reverse(contents[i : i+size])
 	}
 	return Array{Type: p.Type, Shape: shape, Contents: contents}, nil
 }
 
-// numpyName returns what numpy calls a type: float64, str96.
-func numpyName(kind []string, size int) string {
-	for _, t := range types {
-		if t.numpy != "" && t.numpy[1:] == kind[2]+kind[3] && kind[2] != "V" {
-			return t.name
-		}
-	}
-	names := map[string]string{"c": "complex", "f": "float", "S": "bytes", "U": "str", "V": "void", "M": "datetime", "m": "timedelta"}
-	return fmt.Sprint(names[kind[2]], 8*size, kind[4])
+func notAnArray(path string) error {
+	return fmt.Errorf("not an array: %s (numpy.save writes such files)", path)
 }
 
 // byRows returns elements in column-major order as they are in row-major order.
 func byRows(columns []byte, shape []int64, size int) []byte {
-	contents, index := make([]byte, 0, len(columns)), make([]int64, len(shape))
+	contents := make([]byte, 0, len(columns))
 	for len(contents) < len(columns) {
-		at, stride := 0, size
-		for i, dim := range shape {
-			at, stride = at+int(index[i])*stride, stride*int(dim)
-		}
-		contents = append(contents, columns[at:at+size]...)
+		from, stride, rest := 0, len(columns), len(contents)/size
 		for i := len(shape) - 1; i >= 0; i-- {
-			if index[i]++; index[i] < shape[i] {
-				break
-			}
-			index[i] = 0
+			dim := int(shape[i])
+			stride /= dim
+			from += rest % dim * stride
+			rest /= dim
 		}
+		contents = append(contents, columns[from:from+size]...)
 	}
 	return contents
 }
@@ -132,27 +127,14 @@ func writeWhole(path string, data []byte) error {
 	if status, err := os.Stat(path); err == nil && !status.Mode().IsRegular() {
 		return fmt.Errorf("not a regular file: %s (it would be replaced; name another)", path)
 	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // a link stays one
 	}
-	folder, name := filepath.Dir(path), filepath.Base(path)
+	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
 	}
-	temporary := fmt.Sprintf("%s/.%.40s.%d.partial", folder, name, os.Getpid())
-	defer os.Remove(temporary)
-	file, err := os.Create(temporary)
-	if err == nil {
-		_, err = file.Write(data)
-		err = errors.Join(err, file.Sync(), file.Close())
-	}
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
+	err := renameio.WriteFile(path, data, 0o666, renameio.WithTempDir(folder))
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		return &fs.PathError{Op: "write", Path: path, Err: errno}

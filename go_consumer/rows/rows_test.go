@@ -2,6 +2,7 @@ package rows
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -69,12 +70,10 @@ func element(a Array, i int) (bits, text string) {
 
 func TestValuesIn(t *testing.T) {
 	eachCase(t, "values_in", func(t *testing.T, c testCase) error {
-		array, where := Array{Type: typeNamed(c.Dtype)}, c.Where
-		if where == "" {
-			where = " in --x"
-		}
-		if _, err := array.appendValues(c.Text); err != nil {
-			return explain(c.Text, array.Type, where)
+		array, line, flag := Array{Type: typeNamed(c.Dtype)}, 0, strings.TrimPrefix(cmp.Or(c.Where, " in --x"), " in ")
+		fmt.Sscanf(c.Where, " on line %d", &line)
+		if _, err := array.appendValues(c.Text, flag, line); err != nil {
+			return err
 		}
 		var want, got []string
 		if err := json.Unmarshal(c.Bits, &want); err != nil {
@@ -197,7 +196,7 @@ func TestStreamEndsWithTheModelsError(t *testing.T) {
 }
 
 func TestStreamOfALongLine(t *testing.T) {
-	for _, length := range []int{longestLine, longestLine + 1, longestLine + chunk} {
+	for _, length := range []int{longestLine, longestLine + 1, 2 * longestLine} {
 		for _, end := range []string{"\n", ""} {
 			var output bytes.Buffer
 			input := "1\n" + strings.Repeat("0", length) + end
@@ -217,13 +216,13 @@ func TestDigitsAreTheShortest(t *testing.T) {
 			want := Array{Type: dtype, Contents: binary.LittleEndian.AppendUint64(nil, random.Uint64())[:types[dtype].size]}
 			bits, text := element(want, 0)
 			got := Array{Type: dtype}
-			if _, err := got.appendValues(text); text != "NaN" && (err != nil || !bytes.Equal(got.Contents, want.Contents)) {
+			if _, err := got.appendValues(text, "", 0); text != "NaN" && (err != nil || !bytes.Equal(got.Contents, want.Contents)) {
 				t.Fatalf("%s of %s reads back as %v", text, bits, got.Contents)
 			}
 			value, _ := strconv.ParseFloat(text, 64)
 			if digits := strings.TrimLeft(strings.Split(strconv.FormatFloat(value, 'e', -1, 64), "e")[0], "-"); len(digits) > 2 {
 				fewer := Array{Type: dtype}
-				fewer.appendValues(strconv.FormatFloat(value, 'e', len(digits)-3, 64))
+				fewer.appendValues(strconv.FormatFloat(value, 'e', len(digits)-3, 64), "", 0)
 				if bytes.Equal(fewer.Contents, want.Contents) {
 					t.Fatalf("%s of %s has a digit too many", text, bits)
 				}

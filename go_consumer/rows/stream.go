@@ -1,44 +1,41 @@
 package rows
 
 import (
+	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	tf "github.com/wamuir/graft/tensorflow"
 )
 
 const (
-	chunk       = 1 << 18 // bytes read or written at once
 	longestLine = 1 << 24 // bytes
+	chunk       = 1 << 16 // bytes looked at for whole batches
 )
-
-// A block is whole lines on their way to results; the input's last line may lack its end.
-type block struct {
-	text    string
-	line    int // the number of its first
-	rows    Array
-	results []Array // of the runs that its rows completed
-	counts  []int   // rows in each of them
-	output  []byte
-	err     error // ends the stream after this block
-	last    bool
-	ready   chan struct{} // closed when inParallel's work on it is done
-}
 
 // A stream turns rows into results.
 type stream struct {
-	run     func(Array) ([]Array, error)
-	row     Placeholder
-	size    int    // values in a row
-	takes   string // the same, as text
-	batch   int    // rows in a run
-	waiting Array  // rows that do not fill a batch yet
+	run   func(Array) ([]Array, error)
+	row   Placeholder
+	size  int          // values in a row
+	takes string       // the same, as text
+	batch int          // rows in a run
+	most  atomic.Int64 // rows in a block, so that their results take little memory
+}
+
+// A block is the lines of a batch, or of several that have arrived, on their way to results. The input's last line may lack its
+// end.
+type block struct {
+	text   strings.Builder
+	line   int // the number of its first
+	output []byte
+	err    error         // ends the stream after this block
+	done   chan struct{} // closed when output and err are there
 }
 
 // Stream reads rows, a line each, until the input ends, and writes the results of each, a line each.
@@ -52,21 +49,10 @@ func Stream(input io.Reader, output io.Writer, run func(Array) ([]Array, error),
 	if err != nil {
 		return err
 	}
-	// Blocks soon become garbage: collected less often, they cost a tenth less processor time and 25 MB more memory.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	s := stream{run, row, size, takes, batch, Array{Type: row.Type}}
-	calculated := make(chan *block)
-	go func() {
-		defer close(calculated)
-		for b := range inParallel(readBlocks(input), s.parse) {
-			<-b.ready
-			if s.calculate(b, calculated); b.err != nil {
-				return
-			}
-		}
-	}()
-	for b := range inParallel(calculated, formatResults) {
-		<-b.ready
+	s, blocks := stream{run: run, row: row, size: size, takes: takes, batch: batch}, make(chan *block, runtime.NumCPU())
+	go s.read(input, blocks)
+	for b := range blocks {
+		<-b.done
 		if len(b.output) > 0 {
 			if _, err := output.Write(b.output); err != nil {
 				return err
@@ -79,132 +65,108 @@ func Stream(input io.Reader, output io.Writer, run func(Array) ([]Array, error),
 	return nil
 }
 
-// inParallel passes blocks on in order, and works on several of them at once.
-func inParallel(blocks <-chan *block, work func(*block)) <-chan *block {
-	working := make(chan *block, runtime.NumCPU())
-	go func() {
-		defer close(working)
-		for b := range blocks {
-			b.ready = make(chan struct{})
-			working <- b
-			go func() {
-				defer close(b.ready)
-				work(b)
-			}()
-		}
-	}()
-	return working
-}
-
-func readBlocks(input io.Reader) <-chan *block {
-	blocks := make(chan *block)
-	go func() {
-		defer close(blocks)
-		var rest []byte // of a line
-		buffer := make([]byte, chunk)
-		for line, last := 1, false; !last; {
-			n, err := input.Read(buffer)
-			if last = err != nil; errors.Is(err, io.EOF) {
-				err = nil
+// read cuts the input into blocks, and works on several of them at once.
+func (s *stream) read(input io.Reader, blocks chan<- *block) {
+	defer close(blocks)
+	reader := bufio.NewReaderSize(input, longestLine+1)
+	before := make(chan struct{}) // closed when the block before is calculated
+	close(before)
+	for number, last, length := 1, false, 0; !last; {
+		b := &block{line: number, done: make(chan struct{})}
+		b.text.Grow(length)
+		arrived, _ := reader.Peek(min(reader.Buffered(), chunk))
+		whole := min(bytes.Count(arrived, []byte("\n")), int(s.most.Load()))
+		for end := number + max(s.batch, whole-whole%s.batch); number < end && !last; number++ {
+			line, err := reader.ReadSlice('\n')
+			if last = err != nil; err == bufio.ErrBufferFull {
+				b.err = fmt.Errorf("too long: line %d has more than %d bytes", number, longestLine)
+				break
+			} else if err != io.EOF {
+				b.err = err
 			}
-			text := append(rest, buffer[:n]...)
-			end := bytes.LastIndexByte(text, '\n') + 1
-			if first, _, _ := bytes.Cut(text, []byte("\n")); len(first) > longestLine {
-				err, last, end = fmt.Errorf("too long: line %d has more than %d bytes", line, longestLine), true, 0
-			} else if last {
-				end = len(text)
+			b.text.Write(line)
+		}
+		length = b.text.Len()
+		blocks <- b
+		turn, calculated := before, make(chan struct{})
+		before = calculated
+		go func() {
+			rows := s.parse(b)
+			<-turn
+			results := s.calculate(b, rows)
+			close(calculated)
+			for i, array := range results {
+				b.output = array.appendRows(b.output, min(s.batch, rows.Len()/s.size-i*s.batch))
 			}
-			blocks <- &block{text: string(text[:end]), line: line, err: err, last: last}
-			line += bytes.Count(text[:end], []byte("\n"))
-			rest = append(rest[:0], text[end:]...)
-		}
-	}()
-	return blocks
-}
-
-// parse reads the values of a block's rows, up to the first row that is wrong.
-func (s *stream) parse(b *block) {
-	b.rows = Array{Type: s.row.Type, Contents: make([]byte, 0, len(b.text)/2)}
-	for number, text := b.line, b.text; text != ""; number++ {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
-		line = strings.TrimSuffix(line, "\r")
-		before := b.rows.Len()
-		count, err := b.rows.appendValues(line)
-		switch {
-		case line == "" && s.row.Type == tf.String:
-			err = fmt.Errorf("blank: line %d (b64: is the empty string)", number)
-		case err != nil:
-			err = explain(line, s.row.Type, fmt.Sprintf(" on line %d", number))
-		case count != s.size:
-			err = fmt.Errorf("wrong number of values: %d given on line %d, the placeholder %s takes %s", count, number, s.row.Name, s.takes)
-		}
-		if err != nil {
-			b.rows, b.err, b.last = b.rows.part(0, before), err, true
-			return
-		}
+			close(b.done)
+		}()
 	}
 }
 
-// calculate runs the rows that fill batches, after the last block all rows, and keeps the others waiting. It sends the results,
-// in parts if there are many.
-func (s *stream) calculate(b *block, calculated chan<- *block) {
-	s.waiting.Contents = append(s.waiting.Contents, b.rows.Contents...)
-	s.waiting.Strings = append(s.waiting.Strings, b.rows.Strings...)
-	width := max(1, s.size)
-	done, count, held := 0, s.waiting.Len()/width, 0
-	for done+s.batch <= count || b.last && done < count {
+// parse reads the values of a block's rows, up to the first row that is wrong.
+func (s *stream) parse(b *block) Array {
+	rows := Array{Type: s.row.Type, Contents: make([]byte, 0, b.text.Len())}
+	for number, text := b.line, b.text.String(); text != ""; number++ {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		before := rows
+		count, err := rows.appendValues(line, "", number)
+		if line == "" && s.row.Type == tf.String {
+			err = fmt.Errorf("blank: line %d (b64: is the empty string)", number)
+		} else if err == nil && count != s.size {
+			err = fmt.Errorf("wrong number of values: %d given on line %d, the placeholder %s takes %s",
+				count, number, s.row.Name, s.takes)
+		}
+		if err != nil {
+			b.err = err
+			return before
+		}
+	}
+	return rows
+}
+
+// calculate returns the results of a block's rows, batch by batch.
+func (s *stream) calculate(b *block, rows Array) (results []Array) {
+	shape, count := []int64{1}, rows.Len()/s.size
+	if s.row.Shape != nil {
+		shape = slices.Clone(s.row.Shape)
+	}
+	for i, dim := range shape {
+		shape[i] = max(dim, -dim)
+	}
+	for done := 0; done < count; done += s.batch {
 		n := min(s.batch, count-done)
-		rows := s.waiting.part(done*width, (done+n)*width)
-		rows.Shape = s.shape(n)
-		results, err := s.run(rows)
-		if err == nil && s.batch > 1 && (len(results[0].Shape) == 0 || results[0].Shape[0] != int64(n)) {
-			err = notPerRow(results[0].Shape)
+		part := rows.part(done*s.size, (done+n)*s.size)
+		if part.Shape = slices.Clone(shape); s.batch > 1 {
+			part.Shape[0] = int64(n)
+		}
+		arrays, err := s.run(part)
+		if err == nil && s.batch > 1 && (len(arrays[0].Shape) == 0 || arrays[0].Shape[0] != int64(n)) {
+			err = notPerRow(arrays[0].Shape)
 		}
 		if err != nil {
 			b.err = err
 			break
 		}
-		b.results, b.counts = append(b.results, results[0]), append(b.counts, n)
-		done += n
-		if held += results[0].Len(); held > chunk {
-			calculated <- &block{results: b.results, counts: b.counts}
-			b.results, b.counts, held = nil, nil, 0
-		}
+		results = append(results, arrays[0])
+		s.most.Store(int64(maxBatch * n / max(1, arrays[0].Len())))
 	}
-	rest := s.waiting.part(done*width, count*width)
-	s.waiting.Contents = append(s.waiting.Contents[:0], rest.Contents...)
-	s.waiting.Strings = append(s.waiting.Strings[:0], rest.Strings...)
-	calculated <- b
+	return results
 }
 
-// shape returns the shape in which n rows are fed.
-func (s *stream) shape(n int) []int64 {
-	if s.row.Shape == nil {
-		return []int64{int64(n)}
-	}
-	shape := slices.Clone(s.row.Shape)
-	for i, dim := range shape {
-		shape[i] = max(dim, -dim)
-	}
-	if s.batch > 1 {
-		shape[0] = int64(n)
-	}
-	return shape
-}
-
-func formatResults(b *block) {
-	for i, results := range b.results {
-		width := results.Len() / b.counts[i]
-		b.output = slices.Grow(b.output, results.Len()*20)
-		for row := range b.counts[i] {
-			for column := range width {
-				if column > 0 {
-					b.output = append(b.output, ',')
-				}
-				b.output = results.appendText(b.output, row*width+column)
+// appendRows appends the text of the results of that many rows.
+func (a Array) appendRows(text []byte, rows int) []byte {
+	text = slices.Grow(text, 20*a.Len())
+	width := a.Len() / rows
+	for row := range rows {
+		for i := range width {
+			if i > 0 {
+				text = append(text, ',')
 			}
-			b.output = append(b.output, '\n')
+			text = a.appendText(text, row*width+i)
 		}
+		text = append(text, '\n')
 	}
+	return text
 }

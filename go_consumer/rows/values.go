@@ -6,12 +6,14 @@
 package rows
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -61,81 +63,73 @@ func (a Array) part(from, to int) Array {
 	return Array{Type: a.Type, Contents: a.Contents[from*size : to*size]}
 }
 
-// appendValues reads comma-separated values such as `0,-1.5,1e-3,nan`, `true,false`, or strings (bytes that are not text as
-// `b64:` and their base64), up to the first wrong one, and returns how many it read.
-func (a *Array) appendValues(text string) (count int, err error) {
-	size := types[a.Type].size
-	for more := true; more && err == nil; count++ {
-		var part, value string
-		var bits uint64
-		if part, text, more = strings.Cut(text, ","); a.Type == tf.String {
-			value, err = decode(part)
-			a.Strings = append(a.Strings, value)
-		} else {
-			bits, err = parse(part, a.Type)
-			a.Contents = binary.LittleEndian.AppendUint64(a.Contents, bits)[:len(a.Contents)+size]
-		}
-	}
-	return count, err
-}
-
-var (
-	errNumber, errFraction, errRange = errors.New("not a number"), errors.New("not a whole number"), errors.New("out of range")
-	errBool, errBase64               = errors.New("not a bool"), errors.New("not base64")
+// What can be wrong with a value: its text is the first operand, then come the place, the type, and the place if it is a line.
+const (
+	noNumber    = "not a number: %[1]s%[2]s"
+	noInteger   = "not a whole number: %[1]s%[2]s (the input takes %[3]s)"
+	noBool      = "not a bool: %[1]s%[2]s (true or false)"
+	noBase64    = "not base64: %[1]s%[2]s"
+	beyondRange = "out of range for %[3]s: %[1]s%[4]s"
 )
 
-// explain says what is wrong with a text that appendValues refuses, a part that is not a number first. where names the place:
-// ` in --x`, ` on line 7`.
-func explain(text string, dtype tf.DataType, where string) error {
-	var wrong error
-	var at string
-	for _, part := range strings.Split(text, ",") {
-		if _, err := (&Array{Type: dtype}).appendValues(part); err != nil && (wrong == nil || err == errNumber && wrong != errNumber) {
-			wrong, at = err, part
+// appendValues reads comma-separated values such as `0,-1.5,1e-3,nan`, `true,false`, or strings (bytes that are not text as
+// `b64:` and their base64), and returns how many they are. The error is about the first wrong one, of those that are not
+// numbers if there are any; it names the flag, or the line if that is not 0.
+func (a *Array) appendValues(text, flag string, line int) (count int, err error) {
+	var fault, culprit string
+	for more := true; more && fault != noNumber; count++ {
+		var part, value, wrong string
+		var bits uint64
+		if part, text, more = strings.Cut(text, ","); a.Type == tf.String {
+			value, wrong = decode(part)
+			a.Strings = append(a.Strings, value)
+		} else {
+			bits, wrong = parse(part, a.Type)
+			a.Contents = binary.LittleEndian.AppendUint64(a.Contents, bits)[:len(a.Contents)+types[a.Type].size]
+		}
+		if wrong != "" && (fault == "" || wrong == noNumber) {
+			fault, culprit = wrong, part
 		}
 	}
-	switch name := types[dtype].name; wrong {
-	case errBool:
-		return fmt.Errorf("%w: %s%s (true or false)", wrong, at, where)
-	case errFraction:
-		return fmt.Errorf("%w: %s%s (the input takes %s)", wrong, at, where, name)
-	case errRange:
-		if !strings.Contains(where, " line ") {
-			where = ""
-		}
-		return fmt.Errorf("%w for %s: %s%s", wrong, name, at, where)
+	if fault == "" {
+		return count, nil
 	}
-	return fmt.Errorf("%w: %s%s", wrong, at, where)
+	where, onLine := " in "+flag, ""
+	if line > 0 {
+		onLine = fmt.Sprintf(" on line %d", line)
+		where = onLine
+	}
+	return count, fmt.Errorf(fault, culprit, where, types[a.Type].name, onLine)
 }
 
-// decode returns a string: the text itself, or the bytes whose base64 follows `b64:`.
-func decode(part string) (string, error) {
+// decode returns a string: the text itself, or the bytes whose base64 follows `b64:`; or what is wrong.
+func decode(part string) (value, wrong string) {
 	encoded, found := strings.CutPrefix(part, "b64:")
 	if !found {
-		return part, nil
+		return part, ""
 	}
 	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || strings.ContainsAny(encoded, "\r\n") { // which the decoder skips
-		return "", errBase64
+		return "", noBase64
 	}
-	return string(decoded), nil
+	return string(decoded), ""
 }
 
-// parse returns the bits of a value.
-func parse(part string, dtype tf.DataType) (bits uint64, err error) {
+// parse returns the bits of a value, or what is wrong.
+func parse(part string, dtype tf.DataType) (bits uint64, wrong string) {
 	precision, size := 64, 8*types[dtype].size
 	if dtype == tf.Float {
 		precision = 32
 	}
 	value, err := parseFloat(part, precision)
-	switch {
+	switch kind := types[dtype].numpy[1]; {
 	case dtype == tf.Bool:
 		if part = strings.ToLower(part); part != "true" && part != "false" {
-			return 0, errBool
+			return 0, noBool
 		}
-		return uint64(strings.Count(part, "true")), nil
+		return uint64(strings.Count(part, "true")), ""
 	case errors.Is(err, strconv.ErrSyntax):
-		return 0, errNumber
+		return 0, noNumber
 	case dtype == tf.Double:
 		bits = math.Float64bits(value)
 	case dtype == tf.Float:
@@ -145,37 +139,95 @@ func parse(part string, dtype tf.DataType) (bits uint64, err error) {
 			bits, err = formats[dtype].round(part, value)
 		}
 	case strings.ContainsAny(part, ".eEnN"):
-		return 0, errFraction
-	case types[dtype].name[0] == 'u':
-		if strings.Trim(part, "-0") == "" { // ParseUint takes no sign
-			return 0, nil
+		return 0, noInteger
+	case kind == 'u':
+		bits, err = strconv.ParseUint(strings.TrimLeft(part, "+-"), 10, size)
+		if part[0] == '-' && bits > 0 {
+			err = strconv.ErrRange
 		}
-		bits, err = strconv.ParseUint(strings.TrimPrefix(part, "+"), 10, size)
 	default:
 		var number int64
 		number, err = strconv.ParseInt(part, 10, size)
 		bits = uint64(number)
 	}
 	if err != nil {
-		return 0, errRange
+		return 0, beyondRange
 	}
-	return bits, nil
+	return bits, ""
 }
 
 // parseFloat is strconv.ParseFloat without what other languages refuse: `1_0`, `0x1`, `infinity`.
 func parseFloat(text string, bits int) (float64, error) {
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
-			switch strings.ToLower(strings.TrimLeft(text[:1], "+-") + text[1:]) {
-			case "nan": // ParseFloat refuses it with a sign
+	for _, c := range []byte(text) {
+		if c > '9' && c != 'e' && c != 'E' {
+			switch strings.ToLower(text) {
+			case "nan", "+nan", "-nan": // ParseFloat refuses a sign
 				return math.NaN(), nil
-			case "inf":
+			case "inf", "+inf", "-inf":
 				return strconv.ParseFloat(text, bits)
 			}
 			return 0, strconv.ErrSyntax
 		}
 	}
 	return strconv.ParseFloat(text, bits)
+}
+
+// A format describes a 16-bit float: its bits, shifted, are those of a float32, which times the scale is the value.
+type format struct {
+	shift    int
+	scale    float64
+	least    int    // the exponent of the smallest number
+	infinity uint64 // its bits
+}
+
+var formats = map[tf.DataType]format{tf.Half: {13, 0x1p112, -24, 0x7c00}, tf.Bfloat16: {16, 1, -133, 0x7f80}}
+
+// round returns the bits of the number nearest to decimal digits, whose nearest float64 is wide. If wide is midway between two
+// numbers, the digits decide, for they may not be.
+func (f format) round(digits string, wide float64) (uint64, error) {
+	size, sign := math.Abs(wide), math.Float64bits(wide)>>63<<15
+	switch {
+	case math.IsNaN(wide):
+		return f.infinity | 1<<(22-f.shift), nil
+	case math.IsInf(wide, 0):
+		return f.infinity | sign, nil
+	}
+	_, exponent := math.Frexp(size)
+	unit := math.Ldexp(1, max(exponent-(24-f.shift), f.least))
+	if _, rest := math.Modf(size / unit); rest == 0.5 {
+		if exact, ok := new(big.Rat).SetString(digits); ok {
+			side := exact.Abs(exact).Cmp(new(big.Rat).SetFloat64(size))
+			size = math.Nextafter(size, size*float64(1+side))
+		}
+	}
+	bits := uint64(math.Float32bits(float32(math.RoundToEven(size/unit)*unit/f.scale)) >> f.shift)
+	if bits >= f.infinity {
+		return 0, strconv.ErrRange
+	}
+	return bits | sign, nil
+}
+
+// shortest returns the float64 with the shortest digits that read back to the number: those of the nearest decimal of that
+// length, or of the next one away from zero if only that reads back.
+func (f format) shortest(bits uint64) float64 {
+	size, sign := float64(math.Float32frombits(uint32(bits&0x7fff<<f.shift)))*f.scale, 1-2*int(bits>>15)
+	switch bits &= 0x7fff; {
+	case bits > f.infinity:
+		return math.NaN()
+	case bits == f.infinity:
+		return math.Inf(sign)
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(size)))
+	for digits := 0; ; digits++ {
+		for _, near := range []float64{size, size + unit/2} {
+			text := strconv.FormatFloat(near, 'e', digits, 64)
+			decimal, _ := strconv.ParseFloat(text, 64)
+			if back, err := f.round(text, decimal); err == nil && back == bits {
+				return math.Copysign(decimal, float64(sign))
+			}
+		}
+		unit /= 10
+	}
 }
 
 // appendText appends an element in the shortest digits that read back to the same value of the array's own type. An
@@ -185,7 +237,8 @@ func (a *Array) appendText(text []byte, i int) []byte {
 	var element [8]byte
 	size := types[a.Type].size
 	copy(element[:], a.Contents[i*size:(i+1)*size])
-	switch bits := binary.LittleEndian.Uint64(element[:]); a.Type {
+	bits, unused := binary.LittleEndian.Uint64(element[:]), 64-8*size
+	switch a.Type {
 	case tf.Double:
 		return appendFloat(text, math.Float64frombits(bits), 1e-4, 1e21, 64)
 	case tf.Float:
@@ -197,11 +250,9 @@ func (a *Array) appendText(text []byte, i int) []byte {
 	case tf.Bool:
 		return strconv.AppendBool(text, bits != 0)
 	case tf.Int8, tf.Int16, tf.Int32, tf.Int64:
-		unused := 64 - 8*size
 		return strconv.AppendInt(text, int64(bits<<unused)>>unused, 10)
-	default:
-		return strconv.AppendUint(text, bits, 10)
 	}
+	return strconv.AppendUint(text, bits, 10)
 }
 
 func appendFloat(text []byte, value, least, most float64, bits int) []byte {
@@ -231,29 +282,23 @@ func appendString(text []byte, value string) []byte {
 	return append(text, '"')
 }
 
-// WriteResults writes the results of --x, flat, one line per output. It writes in parts, because the text takes more memory than
-// the numbers. names are the outputs' names, which are printed if there are several.
+// WriteResults writes the results of --x, flat, one line per output. names are the outputs' names, which are printed if there
+// are several.
 func WriteResults(output io.Writer, results []Array, names []string) error {
-	var text []byte
+	buffer := bufio.NewWriter(output)
 	for k, array := range results {
-		text = append(text, "The calculation results "...)
 		if len(results) > 1 {
-			text = append(text, "of "+names[k]+" "...)
+			fmt.Fprintf(buffer, "The calculation results of %s : [", names[k])
+		} else {
+			buffer.WriteString("The calculation results : [")
 		}
-		text = append(text, ": ["...)
 		for i := range array.Len() {
 			if i > 0 {
-				text = append(text, ' ')
+				buffer.WriteByte(' ')
 			}
-			if text = array.appendText(text, i); len(text) > chunk {
-				if _, err := output.Write(text); err != nil {
-					return err
-				}
-				text = text[:0]
-			}
+			buffer.Write(array.appendText(buffer.AvailableBuffer(), i))
 		}
-		text = append(text, "]\n"...)
+		buffer.WriteString("]\n")
 	}
-	_, err := output.Write(text)
-	return err
+	return buffer.Flush()
 }
