@@ -133,7 +133,8 @@ public final class JavaConsumer {
         Output<?> source = loaded.ends().findInput(model.names().input());
         Fetch output = loaded.ends().findOutput(model.names().wanted().get(0));
         Rows.Placeholder row = Tensors.placeholderOf(source);
-        int batch = Rows.batchRows(row, output.shape(), flags.count("--batch"), Terminal::isInteractive);
+        Integer asked = flags.has("--batch") ? Integer.valueOf(flags.get("--batch")) : null;
+        int batch = Rows.batchRows(row, output.shape(), asked, Terminal::isInteractive);
         new RowStream(row, batch, values -> {
             Map<Output<?>, Array> fed = new LinkedHashMap<>(arrays);
             fed.put(source, values);
