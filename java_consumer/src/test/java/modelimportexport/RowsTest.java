@@ -69,7 +69,7 @@ final class RowsTest {
     }
 
     private static Type type(JsonNode given) {
-        return Type.of(given.get("dtype").asText());
+        return Type.valueOf(given.get("dtype").asText().toUpperCase(Locale.ROOT));
     }
 
     private static long[] dims(JsonNode shape) {
@@ -120,11 +120,11 @@ final class RowsTest {
         String where = given.path("where").asText(" in --x");
         if (given.has("error")) {
             var error = assertThrows(
-                    ModelError.class, () -> Rows.parseValues(given.get("text").asText(), type(given), where));
+                    ModelError.class, () -> Parser.parse(given.get("text").asText(), type(given), where));
             assertEquals(given.get("error").asText(), error.getMessage());
             return;
         }
-        Array values = Rows.parseValues(given.get("text").asText(), type(given), where);
+        Array values = Parser.parse(given.get("text").asText(), type(given), where);
         List<String> expected = new ArrayList<>();
         given.get("bits").forEach(element -> expected.add(element.asText()));
         List<String> got = bits(values);
@@ -303,11 +303,11 @@ final class RowsTest {
     @ParameterizedTest
     @ValueSource(strings = {"float16", "bfloat16"})
     void everyNumberOf16BitsReadsBack(String dtype) {
-        Type type = Type.of(dtype);
+        Type type = Type.valueOf(dtype.toUpperCase(Locale.ROOT));
         for (int bits = 0; bits < 1 << 16; bits++) {
             String text = text(array(type, String.format(Locale.ROOT, "%04x", bits)));
             if (!text.equals("NaN")) {
-                assertEquals(List.of(String.format(Locale.ROOT, "%04x", bits)), bits(Rows.parseValues(text, type, "")));
+                assertEquals(List.of(String.format(Locale.ROOT, "%04x", bits)), bits(Parser.parse(text, type, "")));
             }
         }
     }
