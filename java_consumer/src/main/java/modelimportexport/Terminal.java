@@ -32,7 +32,7 @@ public final class Terminal {
         return isClosed(1) ? OutputStream.nullOutputStream() : new FileOutputStream(FileDescriptor.out);
     }
 
-    /** Whether standard input is a terminal: {@code System.console()} tells that of both streams, or since JDK 22 of none. */
+    /** Whether standard input is a terminal: {@code System.console()} tells it of both streams, or since JDK 22 of none. */
     public static boolean isInteractive() {
         try {
             var test = new ProcessBuilder("test", "-t", "0").redirectInput(ProcessBuilder.Redirect.INHERIT).start();
@@ -60,8 +60,10 @@ public final class Terminal {
      * its own. Where that does not work (not Linux, or standard error is closed or a socket), the lines stay.
      */
     public static void hideLog() {
-        // JavaCPP, on which TensorFlow for Java is built, would look for a GPU's 18 libraries for a tenth of a second.
+        // JavaCPP, on which TensorFlow for Java is built, would look for a GPU's 18 libraries for a tenth of a second, and
+        // would ask for the size of the process whenever it allocates something: half the time of a small run.
         System.getProperties().putIfAbsent("org.bytedeco.javacpp.platform.extension", "");
+        System.getProperties().putIfAbsent("org.bytedeco.javacpp.maxPhysicalBytes", "0");
         if (System.getenv("TF_CPP_MIN_LOG_LEVEL") != null) {
             return;
         }
@@ -85,7 +87,7 @@ public final class Terminal {
         }
     }
 
-    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line, 130 on Ctrl-C. */
+    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line. */
     public static void run(String program, Main main) {
         hideLog();
         // Only a signal starts this: every other end is a halt, below. The JVM's status is 130 then.
