@@ -14,7 +14,7 @@ public final class Arguments {
     private final String about;
     private final String[] examples;
     private final Map<String, Flag> flags = new LinkedHashMap<>();
-    private final Map<String, List<String>> given = new LinkedHashMap<>(); // the values of each
+    private final Map<String, List<String>> given = new LinkedHashMap<>(); // the values of each, in the order of the flags
 
     /** A flag; without a label, it takes no value. */
     private record Flag(String name, String label, String help, String fallback) {}
@@ -25,10 +25,6 @@ public final class Arguments {
 
         private Wrong(String what, String advice) {
             super(what + " (" + advice + "--help lists the flags)");
-        }
-
-        private static Wrong flag(String name, String what) {
-            return new Wrong("argument " + name + ": " + what, "");
         }
     }
 
@@ -85,11 +81,9 @@ public final class Arguments {
                 value = next;
                 i++;
             }
-            if (flag.label == null && value != null) {
-                throw Wrong.flag(flag.name, "ignored explicit argument '" + value + "'");
-            } else if (flag.label != null && value == null) {
-                throw Wrong.flag(flag.name, "expected one argument");
-            } else if (flag.name.equals("--help") || flag.name.equals("--version")) {
+            require(flag.label != null || value == null, flag.name, "ignored explicit argument '" + value + "'");
+            require(flag.label == null || value != null, flag.name, "expected one argument");
+            if (flag.name.equals("--help") || flag.name.equals("--version")) {
                 System.out.print(flag.name.equals("--help") ? help() : version()); // whatever follows
                 return false;
             }
@@ -107,28 +101,27 @@ public final class Arguments {
     /** What a consumer's flags take, and which of them go together. */
     private void check() throws Wrong {
         for (String count : all("--batch")) {
-            if (!count.matches("0{0,9}[1-9][0-9]{0,9}") || Long.parseLong(count) > Integer.MAX_VALUE) {
-                throw Wrong.flag("--batch", "not a whole number from 1 to " + Integer.MAX_VALUE + ": " + count);
-            }
+            boolean isCount = count.matches("0{0,9}[1-9][0-9]{0,9}") && Long.parseLong(count) <= Integer.MAX_VALUE;
+            require(isCount, "--batch", "not a whole number from 1 to " + Integer.MAX_VALUE + ": " + count);
         }
+        List<String> inOrder = List.copyOf(given.keySet());
         for (String other : List.of("--x", "--save")) {
-            List<String> both = given.keySet().stream().filter(List.of("--stdin", other)::contains).toList();
-            if (both.size() > 1) {
-                throw Wrong.flag(both.get(1), "not allowed with argument " + both.get(0));
-            }
+            boolean isFirst = inOrder.indexOf(other) < inOrder.indexOf("--stdin");
+            require(!has("--stdin") || !has(other), isFirst ? "--stdin" : other,
+                    "not allowed with argument " + (isFirst ? other : "--stdin"));
         }
         for (String single : List.of("--stdin", "--save")) {
-            if (has(single) && all("--output").size() > 1) {
-                throw Wrong.flag("--output", "only one with " + single);
-            }
+            require(!has(single) || all("--output").size() < 2, "--output", "only one with " + single);
         }
-        if (has("--batch") && !has("--stdin")) {
-            throw Wrong.flag("--batch", "only with --stdin");
-        }
+        require(!has("--batch") || has("--stdin"), "--batch", "only with --stdin");
         for (String feed : all("--feed")) {
-            if (feed.indexOf('=') < 1) {
-                throw Wrong.flag("--feed", "not NAME=VALUES: " + feed);
-            }
+            require(feed.indexOf('=') > 0, "--feed", "not NAME=VALUES: " + feed);
+        }
+    }
+
+    private static void require(boolean holds, String flag, String what) throws Wrong {
+        if (!holds) {
+            throw new Wrong("argument " + flag + ": " + what, "");
         }
     }
 

@@ -7,8 +7,10 @@ import modelimportexport.Rows.Type;
 
 /** The bits of a float from decimal digits, and the shortest digits that read back to the same bits, for each float type. */
 final class Digits {
+    private static final double LOG_2 = Math.log10(2);
+    private static final double LOG_THREE_QUARTERS = Math.log10(0.75);
     private static final int MOST = 350; // a power of ten that no type needs
-    private static final Power[] POWERS = new Power[2 * MOST];
+    private static final Power[] POWERS = new Power[2 * MOST]; // as they are needed
 
     private Digits() {}
 
@@ -45,7 +47,8 @@ final class Digits {
         int stored = type.precision - 1; // bits of the mantissa
         long biased = magnitude >>> stored;
         long mantissa = magnitude - (Math.max(biased, 1) - 1 << stored); // with the first bit, which is not stored
-        appendShortest(text, mantissa, (int) Math.max(biased, 1) - type.bias - stored, mantissa == 1L << stored && biased > 1);
+        int exponent = (int) Math.max(biased, 1) - type.bias - stored;
+        appendShortest(text, mantissa, exponent, mantissa == 1L << stored && biased > 1);
     }
 
     /**
@@ -55,12 +58,12 @@ final class Digits {
      * @param isPower whether it is a power of two, so that the next number below is half as far as the one above
      */
     private static void appendShortest(StringBuilder text, long mantissa, int exponent, boolean isPower) {
-        int scale = (int) Math.floor(exponent * Math.log10(2) + (isPower ? Math.log10(0.75) : 0));
+        int scale = (int) Math.floor(exponent * LOG_2 + (isPower ? LOG_THREE_QUARTERS : 0));
         Power power = POWERS[MOST - scale];
         if (power == null) {
             power = POWERS[MOST - scale] = Power.of(-scale);
         }
-        // In units of 10^scale / 4: the number, and the bounds of what is rounded to it. The bounds themselves go to the even.
+        // In units of 10^scale / 4: the number, and the bounds of what rounds to it. A bound itself goes to the even one.
         int shift = exponent + power.exponent + 2;
         long number = power.times(4 * mantissa << shift);
         long low = power.times(4 * mantissa - (isPower ? 1 : 2) << shift) + (mantissa & 1);
@@ -90,9 +93,11 @@ final class Digits {
         }
     }
 
+    /** Whichever of two numbers is within the bounds; -1 where neither is, or both are. */
     private static long theOneWithin(long low, long high, long smaller, long larger) {
         boolean fits = 4 * smaller >= low;
-        return fits == 4 * larger <= high ? -1 : fits ? smaller : larger;
+        boolean otherFits = 4 * larger <= high;
+        return fits == otherFits ? -1 : fits ? smaller : larger;
     }
 
     /** The bits of the number nearest to decimal digits, infinite beyond the type's range. Throws NumberFormatException. */

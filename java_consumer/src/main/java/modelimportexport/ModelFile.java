@@ -6,13 +6,10 @@ import java.io.*;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
 import java.nio.file.attribute.BasicFileAttributes;
-import java.security.DigestInputStream;
-import java.security.GeneralSecurityException;
-import java.security.MessageDigest;
+import java.security.*;
 import java.util.*;
 import java.util.regex.Pattern;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
+import java.util.stream.*;
 import org.tensorflow.proto.GraphDef;
 import org.tensorflow.proto.NodeDef;
 
@@ -125,11 +122,12 @@ public final class ModelFile {
     /** Reads a GraphDef, binary or text, the devices of the machine that made it cleared. Throws ModelError. */
     public static GraphDef readFrozenGraph(String path) throws IOException {
         byte[] data = Files.readAllBytes(Path.of(path));
-        String text = new String(data, StandardCharsets.UTF_8);
+        boolean isText = IntStream.range(0, data.length) // a binary one always has other bytes
+                .allMatch(i -> data[i] < 0 || data[i] >= ' ' || "\t\n\r".indexOf(data[i]) >= 0);
         var graphDef = GraphDef.newBuilder();
         try {
-            if (text.chars().noneMatch(c -> c < ' ' && "\t\n\r".indexOf(c) < 0)) { // no binary one is without
-                TextFormat.merge(text, graphDef);
+            if (isText) {
+                TextFormat.merge(new String(data, StandardCharsets.UTF_8), graphDef);
             } else {
                 graphDef.mergeFrom(data);
             }
@@ -147,7 +145,8 @@ public final class ModelFile {
             return new ModelError("no such tag: %s (python model_check.py --list %s shows those it has)", tag, path);
         }
         if (message.contains("Cannot assign a device")) { // the loader cannot be told to clear them
-            return new ModelError("cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", path);
+            return new ModelError(
+                    "cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", path);
         }
         return new ModelError("cannot load: %s: %s", path, Terminal.oneLine(message));
     }

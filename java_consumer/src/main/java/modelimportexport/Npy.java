@@ -20,7 +20,8 @@ import modelimportexport.Rows.Type;
  */
 final class Npy {
     private static final Pattern HEADER = Pattern.compile("(?s)\u0093NUMPY(?:\u0001.{3}|[\u0002\u0003].{5})"
-            + "\\{'descr': *'([<>|])([bfiucVSU])(\\d+)', *'fortran_order': *(True|False), *'shape': *\\(([\\d, ]*)\\),? *\\} *\n");
+            + "\\{'descr': *'([<>|])([bfiucVSU])(\\d+)', *'fortran_order': *(True|False), "
+            + "*'shape': *\\(([\\d, ]*)\\),? *\\} *\n");
     private static final Map<String, String> NAMES = Map.of("b", "bool", "f", "float", "i", "int", "u", "uint",
             "c", "complex", "V", "void", "S", "bytes", "U", "str");
 

@@ -1,8 +1,6 @@
 package modelimportexport;
 
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.OutputStream;
+import java.io.*;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
@@ -45,7 +43,7 @@ public final class RowStream {
 
     /** Answers an input. Throws ModelError where a line is not a row; the results of those before it have been written. */
     public void answer(InputStream input) throws Throwable {
-        Thread reader = new Thread(() -> readAll(input)); // which may still wait when writing fails
+        Thread reader = new Thread(new FutureTask<>(() -> readAll(input))); // it may still wait when writing fails
         reader.setDaemon(true);
         reader.start();
         try {
@@ -57,21 +55,21 @@ public final class RowStream {
         }
     }
 
-    private void readAll(InputStream input) {
-        Future<byte[]> last = END;
+    private Void readAll(InputStream input) throws InterruptedException {
         try {
             try {
                 read(input);
-            } finally {
+            } finally { // what is before an error is answered
                 calculate();
             }
+            answers.put(END);
         } catch (Throwable e) {
-            last = CompletableFuture.failedFuture(e);
+            answers.put(CompletableFuture.failedFuture(e));
         }
-        put(last);
+        return null;
     }
 
-    private void read(InputStream input) throws IOException {
+    private void read(InputStream input) throws IOException, InterruptedException {
         byte[] text = new byte[2 * CHUNK];
         int length = 0;
         for (int read; (read = input.read(text, length, text.length - length)) >= 0;) {
@@ -93,7 +91,7 @@ public final class RowStream {
         readRows(text, length);
     }
 
-    private void readRows(byte[] text, int end) {
+    private void readRows(byte[] text, int end) throws InterruptedException {
         parser.text = text;
         parser.position = 0;
         parser.end = end;
@@ -109,7 +107,7 @@ public final class RowStream {
         }
     }
 
-    private void calculate() {
+    private void calculate() throws InterruptedException {
         if (rows == 0) {
             return;
         }
@@ -124,21 +122,12 @@ public final class RowStream {
         if (size > 1 && (results.shape().length == 0 || results.shape()[0] != n)) {
             throw Rows.notPerRow(results.shape());
         }
-        put(formatters.submit(() -> format(results, n)));
-    }
-
-    private void put(Future<byte[]> answer) {
-        try {
-            answers.put(answer); // waits until there is room
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
+        answers.put(formatters.submit(() -> format(results, n))); // once there is room
     }
 
     private static byte[] format(Array results, int rows) {
         int width = results.size() / rows;
-        var text = new StringBuilder(20 * results.size());
-        Rows.format(text, results, 0, results.size(), ',', width);
-        return text.append("\n".repeat(width == 0 ? rows : 0)).toString().getBytes(StandardCharsets.UTF_8);
+        String text = Rows.format(results, 0, results.size(), ',', width);
+        return (width == 0 ? "\n".repeat(rows) : text).getBytes(StandardCharsets.UTF_8);
     }
 }

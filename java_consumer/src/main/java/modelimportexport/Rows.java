@@ -5,7 +5,6 @@ import java.io.OutputStream;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.util.*;
 import java.util.function.BooleanSupplier;
@@ -19,9 +18,6 @@ import org.tensorflow.proto.DataType;
  * another's byte for byte. {@code tests/cases/} has both as data.
  */
 public final class Rows {
-    /** The values of --x. */
-    static final String DEFAULT = "0,1,-1,2";
-
     private static final int CHUNK = 1 << 18; // results turned into text at once
     private static final int MAX_BATCH = 4_096; // numbers in one run
 
@@ -100,7 +96,7 @@ public final class Rows {
     }
 
     /**
-     * Appends elements of an array to a text.
+     * The text of elements of an array.
      *
      * <p>Numbers have the shortest digits that read back to the same value of the array's own type, with an exponent only
      * where it is below -4 or at least 21 ({@code -4.5}, {@code 1499994026270459.2}, {@code 1e-05}, {@code 1e+21}). The
@@ -109,8 +105,9 @@ public final class Rows {
      *
      * @param between follows each element, but a line feed every one of {@code width}
      */
-    static void format(StringBuilder text, Array array, int first, int last, char between, int width) {
+    static String format(Array array, int first, int last, char between, int width) {
         Type type = array.type;
+        var text = new StringBuilder(20 * (last - first));
         ByteBuffer elements = type == Type.STRING ? null : ByteBuffer.wrap(array.contents).order(ByteOrder.nativeOrder());
         for (int i = first, column = 1; i < last; i++, column++) {
             long bits = switch (type.size) {
@@ -130,13 +127,12 @@ public final class Rows {
             text.append(column == width ? '\n' : between);
             column = column == width ? 0 : column;
         }
+        return text.toString();
     }
 
     private static void json(StringBuilder text, byte[] string) {
-        String decoded;
-        try {
-            decoded = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(string)).toString();
-        } catch (CharacterCodingException e) {
+        String decoded = new String(string, StandardCharsets.UTF_8);
+        if (!Arrays.equals(decoded.getBytes(StandardCharsets.UTF_8), string)) {
             decoded = "b64:" + Base64.getEncoder().encodeToString(string);
         }
         text.append('"');
@@ -157,16 +153,14 @@ public final class Rows {
      * @param name of the output, where there are several
      */
     public static void writeResults(OutputStream output, Array results, String name) throws IOException {
-        var text = new StringBuilder("The calculation results" + (name.isEmpty() ? "" : " of " + name) + " : [");
+        String head = "The calculation results" + (name.isEmpty() ? "" : " of " + name) + " : [";
+        output.write(head.getBytes(StandardCharsets.UTF_8));
         for (int i = 0; i < results.size(); i += CHUNK) {
-            if (i > 0) {
-                output.write(text.toString().getBytes(StandardCharsets.UTF_8));
-                text.setLength(0);
-            }
-            format(text, results, i, Math.min(i + CHUNK, results.size()), ' ', 0);
+            int last = Math.min(i + CHUNK, results.size());
+            String text = format(results, i, last, ' ', 0);
+            output.write((last == results.size() ? text.stripTrailing() : text).getBytes(StandardCharsets.UTF_8));
         }
-        text.setLength(text.length() - Math.min(1, results.size()));
-        output.write(text.append("]\n").toString().getBytes(StandardCharsets.UTF_8));
+        output.write("]\n".getBytes(StandardCharsets.UTF_8));
     }
 
     /**

@@ -67,7 +67,8 @@ public final class Tensors {
                 case UINT64 -> DataType.DT_INT64;
                 default -> type.dataType;
             };
-            return new Fetch(tensor.name(), type, shapeOf(tensor), readable == type.dataType ? tensor : bits(tensor, readable));
+            Output<?> fetched = readable == type.dataType ? tensor : bits(tensor, readable);
+            return new Fetch(tensor.name(), type, shapeOf(tensor), fetched);
         }
 
         /** The operations that have an output. */
@@ -82,7 +83,8 @@ public final class Tensors {
             Matcher parts = NAME.matcher(offered.getOrDefault(name, only ? "" : name));
             GraphOperation operation = parts.matches() ? graph.operation(parts.group(1)) : null;
             int index = operation == null || parts.group(2) == null ? 0 : Integer.parseInt(parts.group(2));
-            return operation == null || index >= operation.numOutputs() ? Optional.empty() : Optional.of(operation.output(index));
+            boolean exists = operation != null && index < operation.numOutputs();
+            return exists ? Optional.of(operation.output(index)) : Optional.empty();
         }
 
         private Output<?> bits(Output<?> tensor, DataType type) {
@@ -91,7 +93,6 @@ public final class Tensors {
             return there != null ? there.output(0) : graph.opBuilder("Bitcast", name, graph.baseScope())
                     .addInput(tensor).setAttr("type", type).build().output(0);
         }
-
     }
 
     private static String some(Collection<String> names) {
