@@ -1,6 +1,5 @@
 package modelimportexport;
 
-import java.io.OutputStream;
 import java.util.*;
 import modelimportexport.Rows.Array;
 import modelimportexport.Tensors.Fetch;
@@ -16,7 +15,9 @@ import org.tensorflow.proto.ConfigProto;
  * Reads a frozen graph (default: frozen_graphs/frozen_linear_regression.pb) or a SavedModel folder.
  */
 public final class JavaConsumer {
-    private static final String ABOUT = "Loads a trained model and calculates with it: y = slope * x + intercept, or whatever a model of your own does.";
+    private static final String ABOUT = "Loads a trained model and calculates with it: y = slope * x + intercept, "
+            + "or whatever a model of your own does.";
+
     /** A model that TensorFlow may have. */
     record Model(boolean isSavedModel, String path, Names names) {}
 
@@ -59,13 +60,11 @@ public final class JavaConsumer {
     /** Turns the values of the command line into arrays of the placeholders' types and shapes. */
     private static Map<Output<?>, Array> feed(Loaded loaded, Model model, Arguments flags) throws Exception {
         Map<Output<?>, Array> arrays = new LinkedHashMap<>();
-        String input = model.names().input();
-        String x = flags.get("--x");
-        boolean stdin = flags.has("--stdin"); // which will bring the array
-        if (stdin || !loaded.ends().inputs().isEmpty() || input != null || x != null) {
-            Output<?> source = loaded.ends().findInput(input);
-            Rows.Placeholder placeholder = Tensors.placeholderOf(source);
-            arrays.put(source, stdin ? null : Rows.makeFeed(placeholder, x != null ? x : Rows.DEFAULT, "--x"));
+        boolean isAsked = flags.has("--stdin") || flags.has("--x") || flags.has("--input");
+        if (isAsked || !loaded.ends().inputs().isEmpty()) {
+            Output<?> source = loaded.ends().findInput(model.names().input());
+            arrays.put(source, flags.has("--stdin") ? null // its rows will bring the array
+                    : Rows.makeFeed(Tensors.placeholderOf(source), flags.get("--x"), "--x"));
         }
         for (String feed : flags.all("--feed")) {
             String name = feed.split("=", 2)[0];
@@ -80,21 +79,21 @@ public final class JavaConsumer {
 
     /** Feeds the placeholders and fetches the outputs. */
     static List<Array> run(Loaded loaded, List<Fetch> outputs, Map<Output<?>, Array> arrays) {
-        Session.Runner runner = loaded.session().runner();
-        List<Tensor> feeds = new ArrayList<>();
         // An output may be asked for twice, and one that is fed is its own result: TensorFlow takes neither.
         List<Output<?>> fetches = new ArrayList<>();
         for (Fetch output : outputs) {
             if (!arrays.containsKey(output.tensor()) && !fetches.contains(output.tensor())) {
                 fetches.add(output.tensor());
-                runner.fetch(output.tensor());
             }
         }
+        Session.Runner runner = loaded.session().runner();
+        fetches.forEach(runner::fetch);
+        List<Tensor> feeds = new ArrayList<>();
         try {
-            arrays.forEach((tensor, array) -> {
-                feeds.add(Tensors.toTensor(array));
-                runner.feed(tensor, feeds.get(feeds.size() - 1));
-            });
+            for (var fed : arrays.entrySet()) {
+                feeds.add(Tensors.toTensor(fed.getValue()));
+                runner.feed(fed.getKey(), feeds.get(feeds.size() - 1));
+            }
             List<Array> results = new ArrayList<>();
             // What a Result held is gone once it is closed: the values are copied out before.
             try (Result result = fetches.isEmpty() ? null : runner.run()) {
@@ -121,9 +120,8 @@ public final class JavaConsumer {
             Npy.save(flags.get("--save"), results.get(0));
             return;
         }
-        OutputStream output = Terminal.standardOutput();
         for (int i = 0; i < results.size(); i++) {
-            Rows.writeResults(output, results.get(i), names.size() > 1 ? names.get(i) : "");
+            Rows.writeResults(Terminal.standardOutput(), results.get(i), names.size() > 1 ? names.get(i) : "");
         }
     }
 
@@ -133,7 +131,8 @@ public final class JavaConsumer {
         Output<?> source = loaded.ends().findInput(model.names().input());
         Fetch output = loaded.ends().findOutput(model.names().wanted().get(0));
         Rows.Placeholder row = Tensors.placeholderOf(source);
-        int batch = Rows.batchRows(row, output.shape(), flags.count("--batch"), Terminal::isInteractive);
+        Integer asked = flags.has("--batch") ? Integer.valueOf(flags.get("--batch")) : null;
+        int batch = Rows.batchRows(row, output.shape(), asked, Terminal::isInteractive);
         new RowStream(row, batch, values -> {
             Map<Output<?>, Array> fed = new LinkedHashMap<>(arrays);
             fed.put(source, values);
@@ -149,7 +148,7 @@ public final class JavaConsumer {
                 .add("--output", "NAME", "fetch NAME (default: the only end); repeatable", null)
                 .add("--tag", "NAME", "load the graph of a SavedModel that has the tag NAME", "serve")
                 .add("--signature", "NAME", "use the signature NAME of a SavedModel", "serving_default")
-                .add("--x", "VALUES", "feed comma-separated VALUES, or a file NAME.npy (default: 0,1,-1,2)", null)
+                .add("--x", "VALUES", "feed comma-separated VALUES, or a file NAME.npy", "0,1,-1,2")
                 .add("--feed", "NAME=VALUES", "feed a further input; repeatable", null)
                 .add("--stdin", "read rows from standard input and print one result per row")
                 .add("--batch", "N", "run N rows of --stdin at once (default: 4096 numbers)", null)

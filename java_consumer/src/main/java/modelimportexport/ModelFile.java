@@ -6,10 +6,10 @@ import java.io.*;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
 import java.nio.file.attribute.BasicFileAttributes;
-import java.security.GeneralSecurityException;
-import java.security.MessageDigest;
+import java.security.*;
 import java.util.*;
-import java.util.stream.Stream;
+import java.util.regex.Pattern;
+import java.util.stream.*;
 import org.tensorflow.proto.GraphDef;
 import org.tensorflow.proto.NodeDef;
 
@@ -23,37 +23,35 @@ public final class ModelFile {
     static final String CHECKED = "frozen_graphs/SHA256SUMS";
 
     // The names under which a folder can hold a SavedModel, in the order in which the loader looks for them.
-    private static final String[] SAVED_MODEL_FILES = {"saved_model.cpb", "saved_model.pb", "saved_model.pbtxt"};
+    private static final List<String> SAVED_MODEL_FILES = List.of("saved_model.cpb", "saved_model.pb", "saved_model.pbtxt");
+    private static final String CHECKPOINT_FILE = "(?s)checkpoint|.+\\.(meta|index|data-[0-9]{5}-of-[0-9]{5})";
+    private static final Pattern LISTED = Pattern.compile("(?md)^\\\\?([0-9a-f]{64}) [ *].+\n");
 
     private ModelFile() {}
 
     /** Whether a SavedModel is at a path; if not, it is a frozen graph. Throws ModelError for anything else. */
     public static boolean isSavedModel(String path) {
-        if (Stream.of(SAVED_MODEL_FILES).anyMatch(name -> new File(path, name).exists())) {
+        File file = new File(path);
+        if (SAVED_MODEL_FILES.stream().anyMatch(name -> new File(file, name).exists())) {
             return true;
         }
-        File file = new File(path);
-        String name = file.getName();
-        boolean checkpoint = file.isDirectory() || new File(path + ".index").exists() || new File(path + ".meta").exists();
-        if (!checkpoint && !file.exists()) {
-            throw new ModelError("no model: %s (run %s first, or give --model)", path,
-                    path.endsWith(".pb") ? "./freeze_graph_linear_regression.sh" : "python model_producer.py");
-        } else if (!checkpoint && Stream.of(".keras", ".h5", ".hdf5").anyMatch(path::endsWith)) {
-            throw new ModelError(
-                    "not a frozen graph or SavedModel: %s (a Keras file; freeze it with model_freeze.py)", path);
-        } else if (!checkpoint && List.of(SAVED_MODEL_FILES).contains(name)) {
-            throw new ModelError("not a frozen graph: %s is a file of a SavedModel (give its folder)", path);
-        } else if (file.isDirectory() && Stream.of(file.list()).noneMatch(ModelFile::isOfCheckpoint)) {
-            throw notRegular(path);
-        } else if (checkpoint || isOfCheckpoint(name) || name.matches(".+\\.data-[0-9]{5}-of-[0-9]{5}")) {
+        boolean isPrefix = new File(path + ".index").exists() || new File(path + ".meta").exists();
+        if (file.isDirectory() ? Stream.of(file.list()).anyMatch(name -> name.matches(CHECKPOINT_FILE))
+                : isPrefix || file.exists() && file.getName().matches(CHECKPOINT_FILE)) {
             throw new ModelError("not a frozen graph or SavedModel: %s "
                     + "(it holds Saver checkpoints; freeze it with python model_freeze.py)", path);
+        } else if (file.isDirectory()) {
+            throw notRegular(path);
+        } else if (!file.exists()) {
+            throw new ModelError("no model: %s (run %s first, or give --model)", path,
+                    path.endsWith(".pb") ? "./freeze_graph_linear_regression.sh" : "python model_producer.py");
+        } else if (path.matches("(?s).*\\.(keras|h5|hdf5)")) {
+            throw new ModelError(
+                    "not a frozen graph or SavedModel: %s (a Keras file; freeze it with model_freeze.py)", path);
+        } else if (SAVED_MODEL_FILES.contains(file.getName())) {
+            throw new ModelError("not a frozen graph: %s is a file of a SavedModel (give its folder)", path);
         }
         return false;
-    }
-
-    private static boolean isOfCheckpoint(String name) {
-        return name.equals("checkpoint") || name.endsWith(".meta") || name.endsWith(".index");
     }
 
     /**
@@ -64,9 +62,9 @@ public final class ModelFile {
     public static void requireChecked(String path, String checked) throws IOException, GeneralSecurityException {
         List<Path> files = filesOf(Path.of(path));
         requireContent(path);
-        Set<String> known = checked == null ? Set.of() : listed(checked);
-        for (Path file : files) {
-            if (checked != null && !known.contains(digest(file))) {
+        Set<String> known = checked == null ? Set.of() : listed(Path.of(checked));
+        for (Path file : checked == null ? List.<Path>of() : files) {
+            if (!known.contains(digest(file))) {
                 throw new ModelError(
                         "not checked: %s (python model_check.py %s checks it; --trust takes it as it is)", path, path);
             }
@@ -103,30 +101,20 @@ public final class ModelFile {
     }
 
     /** The digests in a list as {@code sha256sum -c} reads it; none where there is no such file. */
-    private static Set<String> listed(String checked) throws IOException {
-        Set<String> digests = new HashSet<>();
-        if (Files.exists(Path.of(checked))) {
-            if (!Files.isRegularFile(Path.of(checked))) {
-                throw notRegular(checked);
-            }
-            String text = Files.readString(Path.of(checked), StandardCharsets.ISO_8859_1);
-            for (int from = 0, to; (to = text.indexOf('\n', from)) >= 0; from = to + 1) {
-                int start = text.charAt(from) == '\\' ? from + 1 : from;
-                if (to > start + 66 && text.charAt(start + 64) == ' ' && " *".indexOf(text.charAt(start + 65)) >= 0) {
-                    digests.add(text.substring(start, start + 64));
-                }
-            }
+    private static Set<String> listed(Path list) throws IOException {
+        if (!Files.exists(list)) {
+            return Set.of();
+        } else if (!Files.isRegularFile(list)) {
+            throw notRegular(list);
         }
-        return digests;
+        return LISTED.matcher(Files.readString(list, StandardCharsets.ISO_8859_1)).results()
+                .map(line -> line.group(1)).collect(Collectors.toSet());
     }
 
     private static String digest(Path file) throws IOException, GeneralSecurityException {
         MessageDigest sha256 = MessageDigest.getInstance("SHA-256");
-        try (InputStream stream = Files.newInputStream(file)) {
-            byte[] buffer = new byte[1 << 16];
-            for (int read; (read = stream.read(buffer)) > 0;) {
-                sha256.update(buffer, 0, read);
-            }
+        try (var stream = new DigestInputStream(Files.newInputStream(file), sha256)) {
+            stream.transferTo(OutputStream.nullOutputStream());
         }
         return HexFormat.of().formatHex(sha256.digest());
     }
@@ -134,22 +122,17 @@ public final class ModelFile {
     /** Reads a GraphDef, binary or text, the devices of the machine that made it cleared. Throws ModelError. */
     public static GraphDef readFrozenGraph(String path) throws IOException {
         byte[] data = Files.readAllBytes(Path.of(path));
-        String text = new String(data, StandardCharsets.ISO_8859_1);
+        boolean isText = IntStream.range(0, data.length) // a binary one always has other bytes
+                .allMatch(i -> data[i] < 0 || data[i] >= ' ' || "\t\n\r".indexOf(data[i]) >= 0);
+        var graphDef = GraphDef.newBuilder();
         try {
-            GraphDef graphDef;
-            if (text.chars().noneMatch(c -> c < ' ' && "\t\n\r".indexOf(c) < 0)) { // no binary one is without
-                var builder = GraphDef.newBuilder();
-                TextFormat.merge(new String(data, StandardCharsets.UTF_8), builder);
-                graphDef = builder.build();
+            if (isText) {
+                TextFormat.merge(new String(data, StandardCharsets.UTF_8), graphDef);
             } else {
-                graphDef = GraphDef.parseFrom(data);
+                graphDef.mergeFrom(data);
             }
-            if (!text.contains("/job:")) { // which most are without, and building a graph anew takes time
-                return graphDef;
-            }
-            var cleared = graphDef.toBuilder();
-            cleared.getNodeBuilderList().forEach(NodeDef.Builder::clearDevice);
-            return cleared.build();
+            graphDef.getNodeBuilderList().forEach(NodeDef.Builder::clearDevice);
+            return graphDef.build();
         } catch (InvalidProtocolBufferException | TextFormat.ParseException e) {
             throw new ModelError("not a GraphDef: %s: %s", path, e.getMessage());
         }
@@ -162,7 +145,8 @@ public final class ModelFile {
             return new ModelError("no such tag: %s (python model_check.py --list %s shows those it has)", tag, path);
         }
         if (message.contains("Cannot assign a device")) { // the loader cannot be told to clear them
-            return new ModelError("cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", path);
+            return new ModelError(
+                    "cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", path);
         }
         return new ModelError("cannot load: %s: %s", path, Terminal.oneLine(message));
     }

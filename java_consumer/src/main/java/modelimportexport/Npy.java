@@ -6,11 +6,10 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
-import java.util.Arrays;
+import java.util.*;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import java.util.stream.LongStream;
-import java.util.stream.Stream;
+import java.util.stream.*;
 import modelimportexport.Rows.Array;
 import modelimportexport.Rows.Placeholder;
 import modelimportexport.Rows.Type;
@@ -20,8 +19,11 @@ import modelimportexport.Rows.Type;
  * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  */
 final class Npy {
-    private static final Pattern HEADER = Pattern.compile("\\{'descr': *'([<>|])([bfiucVSU])(\\d+)', *"
-            + "'fortran_order': *(True|False), *'shape': *\\(([\\d, ]*)\\),? *\\}\\s*");
+    private static final Pattern HEADER = Pattern.compile("(?s)\u0093NUMPY(?:\u0001.{3}|[\u0002\u0003].{5})"
+            + "\\{'descr': *'([<>|])([bfiucVSU])(\\d+)', *'fortran_order': *(True|False), "
+            + "*'shape': *\\(([\\d, ]*)\\),? *\\} *\n");
+    private static final Map<String, String> NAMES = Map.of("b", "bool", "f", "float", "i", "int", "u", "uint",
+            "c", "complex", "V", "void", "S", "bytes", "U", "str");
 
     private Npy() {}
 
@@ -31,69 +33,55 @@ final class Npy {
             throw new FileSystemException(path, null, "Is a directory");
         }
         byte[] file = Files.readAllBytes(Path.of(path));
-        Matcher header;
+        Matcher header = HEADER.matcher(new String(file, 0, Math.min(file.length, 1 << 16), StandardCharsets.ISO_8859_1));
         int size; // of an element
         long[] shape;
-        byte[] data;
+        int length;
         try {
-            var lengths = ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN);
-            int from = file[6] == 1 ? 10 : 12; // by the format's version
-            int start = from + (file[6] == 1 ? lengths.getShort(8) & 0xffff : lengths.getInt(8));
-            header = HEADER.matcher(new String(file, from, start - from, StandardCharsets.UTF_8));
-            if (!new String(file, 0, 6, StandardCharsets.ISO_8859_1).equals("\u0093NUMPY") || !header.matches()) {
+            if (!header.lookingAt()) {
                 throw new IllegalArgumentException();
             }
             size = Integer.parseInt(header.group(3)) * (header.group(2).equals("U") ? 4 : 1);
             shape = Stream.of(header.group(5).split("[, ]+")).filter(dim -> !dim.isEmpty())
                     .mapToLong(Long::parseLong).toArray();
-            int end = Math.toIntExact(Math.addExact(start, LongStream.of(shape).reduce(size, Math::multiplyExact)));
-            data = Arrays.copyOfRange(file, start, end);
-            if (end > file.length) {
-                throw new IllegalArgumentException();
-            }
+            length = Math.toIntExact(LongStream.of(shape).reduce(size, Math::multiplyExact));
+            Objects.checkFromIndexSize(header.end(), length, file.length);
         } catch (RuntimeException e) {
             throw new ModelError("not an array: %s (numpy.save writes such files)", path);
         }
-        String kind = header.group(2);
-        String name = kind.equals("b") ? "bool" : switch (kind) {
-            case "f" -> "float";
-            case "i" -> "int";
-            case "u" -> "uint";
-            case "c" -> "complex";
-            case "V" -> "void";
-            case "S" -> "bytes";
-            default -> "str";
-        } + 8 * size;
-        boolean fits = name.equals(placeholder.type() == Type.BFLOAT16 ? "void16" : placeholder.type().toString());
-        if (!fits) {
-            throw new ModelError("not the type of %s: %s is %s, the input takes %s",
-                    placeholder.name(), path, name, placeholder.type());
+        Type type = placeholder.type();
+        String name = NAMES.get(header.group(2)) + (header.group(2).equals("b") ? "" : 8 * size);
+        if (!name.equals(type == Type.BFLOAT16 ? "void16" : type.toString())) { // numpy has no name for it
+            throw new ModelError("not the type of %s: %s is %s, the input takes %s", placeholder.name(), path, name, type);
         }
         long[] dims = placeholder.shape();
-        fits = dims == null || dims.length == shape.length;
-        for (int i = 0; fits && dims != null && i < dims.length; i++) {
-            fits = dims[i] < 0 || dims[i] == shape[i];
-        }
-        if (!fits) {
+        if (dims != null && (dims.length != shape.length
+                || IntStream.range(0, dims.length).anyMatch(i -> dims[i] >= 0 && dims[i] != shape[i]))) {
             throw new ModelError("not the shape of %s: %s is %s, the input takes %s",
                     placeholder.name(), path, Rows.showShape(shape), Rows.showShape(dims));
         }
-        boolean swapped = header.group(1).equals(ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN ? ">" : "<");
-        byte[] contents = new byte[data.length];
-        for (int i = 0; i < data.length / size; i++) {
-            int from = i;
-            if (header.group(4).equals("True")) { // the first dimension's elements are beside one another
-                from = 0;
-                for (int d = shape.length - 1, rest = i, stride = data.length / size; d >= 0; rest /= (int) shape[d--]) {
-                    stride /= (int) shape[d];
-                    from += rest % (int) shape[d] * stride;
-                }
-            }
+        boolean isSwapped = header.group(1).equals(ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN ? ">" : "<");
+        boolean isFortran = header.group(4).equals("True");
+        byte[] contents = new byte[length];
+        for (int i = 0; i < length / size; i++) {
+            int from = header.end() + (isFortran ? fortranPlace(i, shape, length / size) : i) * size;
             for (int b = 0; b < size; b++) {
-                contents[i * size + b] = data[from * size + (swapped ? size - 1 - b : b)];
+                contents[i * size + b] = file[from + (isSwapped ? size - 1 - b : b)];
             }
         }
-        return new Array(placeholder.type(), shape, contents, null);
+        return new Array(type, shape, contents, null);
+    }
+
+    /** The place of an element in Fortran's order, in which those of the first dimension are beside one another. */
+    private static int fortranPlace(int element, long[] shape, int count) {
+        int place = 0;
+        int stride = count;
+        for (int d = shape.length - 1, rest = element; d >= 0; d--) {
+            stride /= (int) shape[d];
+            place += rest % (int) shape[d] * stride;
+            rest /= (int) shape[d];
+        }
+        return place;
     }
 
     /** Writes an array, whole or not at all. Throws ModelError for strings and where something else is in the way. */
@@ -125,9 +113,7 @@ final class Npy {
         for (int i = 0; i < 40 && Files.isSymbolicLink(path); i++) { // a link stays one
             path = path.resolveSibling(Files.readSymbolicLink(path));
         }
-        String name = path.getFileName().toString();
-        Path partial = path.resolveSibling("." + name.substring(0, Math.min(40, name.length())) + "."
-                + ProcessHandle.current().pid() + ".partial");
+        Path partial = path.resolveSibling(".%.40s.%d.partial".formatted(path.getFileName(), ProcessHandle.current().pid()));
         if (path.getParent() != null) {
             Files.createDirectories(path.getParent());
         }
@@ -140,8 +126,7 @@ final class Npy {
             }
             Files.move(partial, path, StandardCopyOption.ATOMIC_MOVE);
         } catch (IOException e) {
-            String reason = Terminal.reason(e);
-            throw new FileSystemException(path.toString(), null, reason.replace(": " + partial, ""));
+            throw new FileSystemException(path.toString(), null, Terminal.reason(e).replace(": " + partial, ""));
         } finally {
             Files.deleteIfExists(partial);
         }

@@ -48,45 +48,43 @@ public final class Tensors {
         /** The tensor to feed: that of a name, else of the only input, else of the contract's. Throws ModelError. */
         public Output<?> findInput(String name) {
             String wanted = name != null ? name : inputs.size() == 1 ? inputs.keySet().iterator().next() : INPUT;
-            Output<?> tensor = find(inputs, wanted);
-            if (tensor == null) {
-                throw new ModelError("no such input: %s (the model has: %s)", wanted, some(inputs));
-            }
-            return tensor;
+            return find(inputs, wanted).orElseThrow(
+                    () -> new ModelError("no such input: %s (the model has: %s)", wanted, some(inputs.keySet())));
         }
 
         /** The tensor to fetch: that of a name, else of the only output, else of the contract's. Throws ModelError. */
         public Fetch findOutput(String name) {
             String wanted = name != null ? name : outputs.size() == 1 ? outputs.keySet().iterator().next() : OUTPUT;
-            Output<?> tensor = find(outputs, wanted);
-            if (tensor == null && only) {
-                throw new ModelError("no such output: %s (the model has: %s)", wanted, some(outputs));
-            }
-            if (tensor == null) {
-                List<String> names = new ArrayList<>();
-                graph.operations().forEachRemaining(
-                        operation -> names.addAll(operation.numOutputs() > 0 ? List.of(operation.name()) : List.of()));
-                String close = String.join(", ", Arguments.nearest(wanted.split(":", 2)[0], names));
-                throw new ModelError("no such output: %s (the model ends in: %s; nearest: %s)",
-                        wanted, some(outputs), close.isEmpty() ? "none" : close);
-            }
+            Output<?> tensor = find(outputs, wanted).orElseThrow(() -> only
+                    ? new ModelError("no such output: %s (the model has: %s)", wanted, some(outputs.keySet()))
+                    : new ModelError("no such output: %s (the model ends in: %s; nearest: %s)", wanted,
+                            some(outputs.keySet()), some(Arguments.nearest(wanted.split(":", 2)[0], operations()))));
             Type type = typeOf(tensor);
             DataType readable = switch (type) {
                 case INT8 -> DataType.DT_UINT8;
                 case INT16 -> DataType.DT_UINT16;
                 case UINT32 -> DataType.DT_INT32;
                 case UINT64 -> DataType.DT_INT64;
-                default -> null;
+                default -> type.dataType;
             };
-            Output<?> fetched = readable == null ? tensor : bits(tensor, readable);
+            Output<?> fetched = readable == type.dataType ? tensor : bits(tensor, readable);
             return new Fetch(tensor.name(), type, shapeOf(tensor), fetched);
         }
 
-        private Output<?> find(Map<String, String> offered, String name) {
+        /** The operations that have an output. */
+        private List<String> operations() {
+            List<String> names = new ArrayList<>();
+            graph.operations().forEachRemaining(
+                    operation -> names.addAll(operation.numOutputs() > 0 ? List.of(operation.name()) : List.of()));
+            return names;
+        }
+
+        private Optional<Output<?>> find(Map<String, String> offered, String name) {
             Matcher parts = NAME.matcher(offered.getOrDefault(name, only ? "" : name));
             GraphOperation operation = parts.matches() ? graph.operation(parts.group(1)) : null;
             int index = operation == null || parts.group(2) == null ? 0 : Integer.parseInt(parts.group(2));
-            return operation == null || index >= operation.numOutputs() ? null : operation.output(index);
+            boolean exists = operation != null && index < operation.numOutputs();
+            return exists ? Optional.of(operation.output(index)) : Optional.empty();
         }
 
         private Output<?> bits(Output<?> tensor, DataType type) {
@@ -95,11 +93,11 @@ public final class Tensors {
             return there != null ? there.output(0) : graph.opBuilder("Bitcast", name, graph.baseScope())
                     .addInput(tensor).setAttr("type", type).build().output(0);
         }
+    }
 
-        private static String some(Map<String, String> names) {
-            String shown = names.keySet().stream().limit(SHOWN).collect(Collectors.joining(", "));
-            return names.isEmpty() ? "none" : names.size() > SHOWN ? shown + ", ..." : shown;
-        }
+    private static String some(Collection<String> names) {
+        String shown = names.stream().limit(SHOWN).collect(Collectors.joining(", "));
+        return names.isEmpty() ? "none" : names.size() > SHOWN ? shown + ", ..." : shown;
     }
 
     /** A graph's placeholders, and the outputs of the operations whose outputs nothing uses. */
@@ -124,12 +122,12 @@ public final class Tensors {
 
     /** A signature's keys. Throws ModelError where there is no such signature; it lists those there are. */
     public static Ends keysOf(Graph graph, MetaGraphDef metaGraph, String signature) {
-        Map<String, SignatureDef> signatures = new TreeMap<>(metaGraph.getSignatureDefMap());
-        if (!signatures.containsKey(signature)) {
+        var signatures = new TreeMap<>(metaGraph.getSignatureDefMap());
+        SignatureDef found = signatures.get(signature);
+        if (found == null) {
             String present = signatures.isEmpty() ? "none" : String.join(", ", signatures.keySet());
             throw new ModelError("no such signature: %s (the model has: %s)", signature, present);
         }
-        SignatureDef found = signatures.get(signature);
         return new Ends(graph, tensorsOf(found.getInputsMap()), tensorsOf(found.getOutputsMap()), true);
     }
 
@@ -145,13 +143,7 @@ public final class Tensors {
     }
 
     private static Type typeOf(Output<?> tensor) {
-        DataType type = DataType.forNumber(tensor.dataType().getNumber() % 100); // of a variable's reference, its value's
-        return Type.of(switch (type) {
-            case DT_DOUBLE -> "float64";
-            case DT_FLOAT -> "float32";
-            case DT_HALF -> "float16";
-            default -> type.name().substring(3).toLowerCase(Locale.ROOT);
-        });
+        return Type.of(DataType.forNumber(tensor.dataType().getNumber() % 100)); // of a variable's reference, its value's
     }
 
     private static long[] shapeOf(Output<?> tensor) {
@@ -169,9 +161,7 @@ public final class Tensors {
             return Tensor.of(TFloat64.class, Shape.of(array.shape()), bytes);
         }
         Tensor tensor = Tensor.of(TUint8.class, Shape.of(array.contents().length), bytes);
-        CTensor.become(tensor.asRawTensor(), array.type() == Type.FLOAT32 ? DataType.DT_FLOAT
-                : array.type() == Type.FLOAT16 ? DataType.DT_HALF
-                : DataType.valueOf("DT_" + array.type().name()), array.shape());
+        CTensor.become(tensor.asRawTensor(), array.type().dataType, array.shape());
         return tensor;
     }
 

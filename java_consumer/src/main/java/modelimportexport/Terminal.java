@@ -3,6 +3,7 @@ package modelimportexport;
 import java.io.*;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
+import java.util.concurrent.CompletableFuture;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.tensorflow.TensorFlow;
@@ -11,7 +12,6 @@ import org.tensorflow.TensorFlow;
 public final class Terminal {
     private static final int LONGEST_ERROR = 1000; // characters
     private static Process relay; // to standard error, where that is a file
-    private static Throwable missing; // why TensorFlow's library could not be loaded
 
     private Terminal() {}
 
@@ -32,7 +32,7 @@ public final class Terminal {
         return isClosed(1) ? OutputStream.nullOutputStream() : new FileOutputStream(FileDescriptor.out);
     }
 
-    /** Whether standard input is a terminal: {@code System.console()} tells that of both streams, or since JDK 22 of none. */
+    /** Whether standard input is a terminal: {@code System.console()} tells it of both streams, or since JDK 22 of none. */
     public static boolean isInteractive() {
         try {
             var test = new ProcessBuilder("test", "-t", "0").redirectInput(ProcessBuilder.Redirect.INHERIT).start();
@@ -60,19 +60,20 @@ public final class Terminal {
      * its own. Where that does not work (not Linux, or standard error is closed or a socket), the lines stay.
      */
     public static void hideLog() {
-        // JavaCPP, on which TensorFlow for Java is built, would look for a GPU's 18 libraries for a tenth of a second.
+        // JavaCPP, on which TensorFlow for Java is built, would look for a GPU's 18 libraries for a tenth of a second, and
+        // would ask for the size of the process whenever it allocates something: half the time of a small run.
         System.getProperties().putIfAbsent("org.bytedeco.javacpp.platform.extension", "");
+        System.getProperties().putIfAbsent("org.bytedeco.javacpp.maxPhysicalBytes", "0");
         if (System.getenv("TF_CPP_MIN_LOG_LEVEL") != null) {
             return;
         }
         Path path = Path.of("/proc/self/fd/2");
-        if (isClosed(2)) {
-            System.setErr(new PrintStream(OutputStream.nullOutputStream()));
-            return;
-        }
         try {
             OutputStream terminal;
-            if (Files.isRegularFile(path)) {
+            if (isClosed(2)) {
+                System.setErr(new PrintStream(OutputStream.nullOutputStream()));
+                return;
+            } else if (Files.isRegularFile(path)) {
                 // Opened anew, a file has another place to write at, and what others write later would overwrite it.
                 relay = new ProcessBuilder("sh", "-c", "cat >&2").redirectError(ProcessBuilder.Redirect.INHERIT).start();
                 terminal = relay.getOutputStream();
@@ -86,47 +87,31 @@ public final class Terminal {
         }
     }
 
-    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line, 130 on Ctrl-C. */
+    /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line. */
     public static void run(String program, Main main) {
         hideLog();
         // Only a signal starts this: every other end is a halt, below. The JVM's status is 130 then.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> System.err.println(program + ": interrupted")));
         // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read.
-        Thread library = new Thread(Terminal::loadLibrary);
-        library.start();
+        var library = CompletableFuture.supplyAsync(TensorFlow::version).handle((version, failure) -> failure);
         int status = 0;
         try {
             main.run();
         } catch (Throwable e) {
             if (!"Broken pipe".equals(e.getMessage())) {
-                join(library);
-                System.err.println(program + ": " + oneLine(reason(e instanceof LinkageError && missing != null ? missing : e)));
+                Throwable missing = library.join(); // of which its first user hears only that there is no such class
+                System.err.println(program + ": "
+                        + oneLine(reason(e instanceof LinkageError && missing != null ? missing.getCause() : e)));
                 status = e instanceof Arguments.Wrong ? 2 : 1;
             }
         }
-        join(library); // a process that ended while it is loaded could crash
+        library.join(); // a process that ended while it is loaded could crash
         if (relay != null) { // what it said has to arrive
             System.err.close();
             relay.onExit().join();
         }
         // The threads that still wait for input or for the other's end of a pipe end with the process.
         Runtime.getRuntime().halt(status);
-    }
-
-    private static void loadLibrary() {
-        try {
-            TensorFlow.version();
-        } catch (Throwable e) { // its first user hears only that the class could not be initialized
-            missing = e;
-        }
-    }
-
-    private static void join(Thread thread) {
-        try {
-            thread.join();
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
     }
 
     /** What went wrong, and with which file. */
@@ -143,20 +128,10 @@ public final class Terminal {
 
     /** The text of an error on one line that a terminal shows as it is, without what TensorFlow quotes of the graph. */
     public static String oneLine(String text) {
-        String line = Stream.of(text.replaceFirst("(?s)\n\t? ?\\[\\[.*", "").split("[\n-\r\u001c-\u001e\u0085\u2028\u2029]"))
-                .map(String::strip).filter(part -> !part.isEmpty()).collect(Collectors.joining(" "));
-        int[] characters = line.codePoints().map(c -> isPrintable(c) ? c : ' ').toArray();
-        int length = characters.length;
+        String line = Stream.of(text.replaceFirst("(?s)\n\t? ?\\[\\[.*", "").split("[\\v\u001c-\u001e]")).map(String::strip)
+                .filter(part -> !part.isEmpty()).collect(Collectors.joining(" ")).replaceAll("[\\p{C}\\p{Z}]", " ");
         int half = LONGEST_ERROR / 2;
-        return length <= LONGEST_ERROR ? new String(characters, 0, length)
-                : new String(characters, 0, half) + " ... " + new String(characters, length - half, half);
-    }
-
-    private static boolean isPrintable(int character) {
-        return character == ' ' || switch (Character.getType(character)) {
-            case Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.PRIVATE_USE, Character.UNASSIGNED,
-                    Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR, Character.SPACE_SEPARATOR -> false;
-            default -> true;
-        };
+        return line.length() <= LONGEST_ERROR ? line
+                : line.substring(0, half) + " ... " + line.substring(line.length() - half);
     }
 }
