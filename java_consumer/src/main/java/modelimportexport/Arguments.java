@@ -4,107 +4,132 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.*;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.tensorflow.TensorFlow;
+import picocli.CommandLine;
+import picocli.CommandLine.MissingParameterException;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
+import picocli.CommandLine.ParseResult;
+import picocli.CommandLine.UnmatchedArgumentException;
 
 /** The command line: {@code -x} for {@code --x}, {@code --x -1,2} for {@code --x=-1,2}, and what is wrong in one line. */
 public final class Arguments {
     private static final Pattern NEGATIVE = Pattern.compile("(?i)-([0-9.]|inf|nan).*", Pattern.DOTALL);
 
-    private final String program;
-    private final String about;
-    private final String[] examples;
-    private final Map<String, Flag> flags = new LinkedHashMap<>();
-    private final Map<String, List<String>> given = new LinkedHashMap<>(); // the values of each, in the order of the flags
-
-    /** A flag; without a label, it takes no value. */
-    private record Flag(String name, String label, String help, String fallback) {}
+    private final CommandSpec spec = CommandSpec.create();
+    private final Map<String, String> defaults = new HashMap<>();
+    private ParseResult result;
 
     /** A command line that is wrong. */
     public static final class Wrong extends Exception {
         private static final long serialVersionUID = 1;
 
-        private Wrong(String what, String advice) {
-            super(what + " (" + advice + "--help lists the flags)");
+        private Wrong(String format, Object... values) {
+            super(format.formatted(values));
+        }
+
+        private static Wrong flag(String name, String what) {
+            return new Wrong("argument %s: %s (--help lists the flags)", name, what);
         }
     }
 
     /** The command line of a program; flags are added to it. */
-    public Arguments(String program, String about, String... examples) {
-        this.program = program;
-        this.about = about;
-        this.examples = examples;
-        add("--help", "show this help message and exit");
-        add("--version", "print the versions of this program, the binding and TensorFlow");
-        flags.put("-h", flags.get("--help"));
+    public Arguments(String program, String description, String... examples) {
+        spec.name(program).usageMessage().synopsisHeading("usage: ").customSynopsis(program + " [flags]")
+                .descriptionHeading("%n").description(description).optionListHeading("%nflags:%n").sortOptions(false)
+                .footerHeading("%nexamples:%n").footer(Stream.of(examples).map("  "::concat).toArray(String[]::new));
+        spec.addOption(OptionSpec.builder("-h", "--help").type(boolean.class).usageHelp(true)
+                .description("show this help message and exit").build());
+        spec.addOption(OptionSpec.builder("--version").type(boolean.class).versionHelp(true)
+                .description("print the versions of this program, the binding and TensorFlow").build());
     }
 
     /** Adds a flag without a value. */
     public Arguments add(String name, String help) {
-        return add(name, null, help, null);
+        spec.addOption(OptionSpec.builder(name).type(boolean.class).description(help).build());
+        return this;
     }
 
     /** Adds a flag with a value, which may be repeated; {@code fallback} is its default. */
     public Arguments add(String name, String label, String help, String fallback) {
-        flags.put(name, new Flag(name, label, help + (fallback == null ? "" : " (default: " + fallback + ")"), fallback));
+        defaults.put(name, fallback);
+        spec.addOption(OptionSpec.builder(name).type(List.class).auxiliaryTypes(String.class).paramLabel(label)
+                .description(help + (fallback == null ? "" : " (default: " + fallback + ")")).build());
         return this;
     }
 
     /** Whether a flag was given. */
     public boolean has(String name) {
-        return given.containsKey(name);
+        return result.hasMatchedOption(name);
     }
 
     /** The values of a flag. */
     public List<String> all(String name) {
-        return given.getOrDefault(name, List.of());
+        return result.matchedOptionValue(name, List.of());
     }
 
     /** The last value of a flag, or its default. */
     public String get(String name) {
-        return has(name) ? all(name).get(all(name).size() - 1) : flags.get(name).fallback;
+        return has(name) ? all(name).get(all(name).size() - 1) : defaults.get(name);
     }
 
     /** Parses words. Returns whether the program has to run: --help and --version print what they ask for. */
     public boolean parse(String[] words) throws Wrong, IOException {
-        String unknown = null;
-        for (int i = 0; i < words.length; i++) {
-            String[] parts = words[i].split("=", 2);
-            Flag flag = parts[0].startsWith("-") ? flags.getOrDefault(parts[0], flags.get("-" + parts[0])) : null;
-            if (flag == null) {
-                unknown = unknown == null ? words[i] : unknown;
-                continue;
-            }
-            String next = i + 1 < words.length ? words[i + 1] : "--";
-            boolean isNegative = NEGATIVE.matcher(next).matches();
-            String value = parts.length > 1 ? parts[1] : null;
-            if (value == null && (isNegative || flag.label != null && !next.matches("-[^ ]+"))) {
-                value = next;
-                i++;
-            }
-            require(flag.label != null || value == null, flag.name, "ignored explicit argument '" + value + "'");
-            require(flag.label == null || value != null, flag.name, "expected one argument");
-            if (flag.name.equals("--help") || flag.name.equals("--version")) {
-                System.out.print(flag.name.equals("--help") ? help() : version()); // whatever follows
-                return false;
-            }
-            given.computeIfAbsent(flag.name, name -> new ArrayList<>()).add(value);
-        }
-        if (unknown != null) {
+        var line = new CommandLine(spec).setExpandAtFiles(false).setEndOfOptionsDelimiter("\0");
+        try {
+            result = line.parseArgs(join(words));
+        } catch (MissingParameterException e) {
+            throw Wrong.flag(((OptionSpec) e.getMissing().get(0)).longestName(), "expected one argument");
+        } catch (UnmatchedArgumentException e) {
+            String unknown = e.getUnmatched().get(0);
             String name = "--" + unknown.replaceFirst("^-+", "").split("=", 2)[0];
-            String near = nearest(name, flags.keySet()).get(0);
-            throw new Wrong("unknown argument: " + unknown, unknown.startsWith("-") ? "nearest: " + near + "; " : "");
+            String near = nearest(name, spec.optionsMap().keySet()).get(0);
+            throw new Wrong("unknown argument: %s (%s--help lists the flags)",
+                    unknown, unknown.startsWith("-") ? "nearest: " + near + "; " : "");
         }
-        check();
-        return true;
+        if (result.isUsageHelpRequested()) {
+            line.setSeparator(" ").usage(System.out);
+        } else if (result.isVersionHelpRequested()) {
+            System.out.printf("%s %s, tensorflow-core-api %s, TensorFlow %s%n", spec.name(),
+                    version("modelimportexport/" + spec.name()), version("org.tensorflow/tensorflow-core-api"),
+                    TensorFlow.version());
+        } else {
+            check(result.matchedOptions().stream().map(OptionSpec::longestName).toList());
+            return true;
+        }
+        return false;
+    }
+
+    private String[] join(String[] words) throws Wrong {
+        Map<String, OptionSpec> flags = spec.optionsMap();
+        List<String> joined = new ArrayList<>();
+        for (String given : words) {
+            boolean isShort = given.startsWith("-") && flags.containsKey("-" + given.split("=", 2)[0]); // -x for --x
+            String word = isShort ? "-" + given : given;
+            OptionSpec before = joined.isEmpty() ? null : flags.get(joined.get(joined.size() - 1));
+            if (before != null && NEGATIVE.matcher(word).matches()) {
+                word = joined.remove(joined.size() - 1) + "=" + word;
+            } else if (before != null && before.isMultiValue() && word.matches("-[^ ]+")) {
+                throw Wrong.flag(before.longestName(), "expected one argument");
+            }
+            joined.add(word);
+            OptionSpec flag = flags.get(word.split("=", 2)[0]);
+            if (flag != null && !flag.isMultiValue() && word.contains("=")) {
+                throw Wrong.flag(flag.longestName(), "ignored explicit argument '" + word.split("=", 2)[1] + "'");
+            } else if (flag != null && (flag.usageHelp() || flag.versionHelp())) {
+                break; // whatever follows
+            }
+        }
+        return joined.toArray(new String[0]);
     }
 
     /** What a consumer's flags take, and which of them go together. */
-    private void check() throws Wrong {
+    private void check(List<String> inOrder) throws Wrong {
         for (String count : all("--batch")) {
             boolean isCount = count.matches("0{0,9}[1-9][0-9]{0,9}") && Long.parseLong(count) <= Integer.MAX_VALUE;
             require(isCount, "--batch", "not a whole number from 1 to " + Integer.MAX_VALUE + ": " + count);
         }
-        List<String> inOrder = List.copyOf(given.keySet());
         for (String other : List.of("--x", "--save")) {
             boolean isFirst = inOrder.indexOf(other) < inOrder.indexOf("--stdin");
             require(!has("--stdin") || !has(other), isFirst ? "--stdin" : other,
@@ -121,25 +146,8 @@ public final class Arguments {
 
     private static void require(boolean holds, String flag, String what) throws Wrong {
         if (!holds) {
-            throw new Wrong("argument " + flag + ": " + what, "");
+            throw Wrong.flag(flag, what);
         }
-    }
-
-    private String help() {
-        var text = new StringBuilder("usage: " + program + " [flags]\n\n" + wrap(about, 80, "\n") + "\n\nflags:\n");
-        new LinkedHashSet<>(flags.values()).forEach(flag -> text.append("%s%-21s%s%n".formatted(
-                flag.name.equals("--help") ? "  -h, " : "      ", flag.name + (flag.label == null ? "" : " " + flag.label),
-                wrap(flag.help, 53, "\n" + " ".repeat(27)))));
-        return text + "\nexamples:\n  " + String.join("\n  ", examples) + "\n";
-    }
-
-    private static String wrap(String text, int width, String lineFeed) {
-        return text.replaceAll("(.{1," + width + "})(?: |$)", "$1" + lineFeed).stripTrailing();
-    }
-
-    private String version() throws IOException {
-        return "%s %s, tensorflow-core-api %s, TensorFlow %s%n".formatted(program, version("modelimportexport/" + program),
-                version("org.tensorflow/tensorflow-core-api"), TensorFlow.version());
     }
 
     private static String version(String artifact) throws IOException {
