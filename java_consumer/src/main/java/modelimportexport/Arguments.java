@@ -13,7 +13,7 @@ import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.UnmatchedArgumentException;
 
-/** The command line: {@code -x} for {@code --x}, {@code --x -1,2} for {@code --x=-1,2}, and what is wrong in one line. */
+/** The command line. {@code -x} means {@code --x}, {@code --x -1,2} means {@code --x=-1,2}; errors are one line. */
 public final class Arguments {
     private static final Pattern NEGATIVE = Pattern.compile("(?i)-([0-9.]|inf|nan).*", Pattern.DOTALL);
 
@@ -21,7 +21,7 @@ public final class Arguments {
     private final Map<String, String> defaults = new HashMap<>();
     private ParseResult result;
 
-    /** A command line that is wrong. */
+    /** A wrong command line. */
     public static final class Wrong extends Exception {
         private static final long serialVersionUID = 1;
 
@@ -74,7 +74,7 @@ public final class Arguments {
         return has(name) ? all(name).get(all(name).size() - 1) : defaults.get(name);
     }
 
-    /** Parses words. Returns whether the program has to run: --help and --version print what they ask for. */
+    /** Parses the command line. Returns false after --help or --version, which are answered here. */
     public boolean parse(String[] words) throws Wrong, IOException {
         var line = new CommandLine(spec).setExpandAtFiles(false).setEndOfOptionsDelimiter("\0");
         try {
@@ -118,13 +118,13 @@ public final class Arguments {
             if (flag != null && !flag.isMultiValue() && word.contains("=")) {
                 throw Wrong.flag(flag.longestName(), "ignored explicit argument '" + word.split("=", 2)[1] + "'");
             } else if (flag != null && (flag.usageHelp() || flag.versionHelp())) {
-                break; // whatever follows
+                break; // the rest is ignored
             }
         }
         return joined.toArray(new String[0]);
     }
 
-    /** What a consumer's flags take, and which of them go together. */
+    /** Checks the values of a consumer's flags, and which flags go together. */
     private void check(List<String> inOrder) throws Wrong {
         for (String count : all("--batch")) {
             boolean isCount = count.matches("0{0,9}[1-9][0-9]{0,9}") && Long.parseLong(count) <= Integer.MAX_VALUE;
@@ -158,7 +158,7 @@ public final class Arguments {
         return properties.getProperty("version");
     }
 
-    /** The three of some names that have the longest beginning and end in common with one; then those of its length. */
+    /** The three names that share the longest beginning and end with a name; of equals, those of similar length. */
     public static List<String> nearest(String name, Collection<String> names) {
         return names.stream().sorted(Comparator.<String>comparingInt(other -> -common(name, other) - common(
                 new StringBuilder(name).reverse().toString(), new StringBuilder(other).reverse().toString()))

@@ -20,7 +20,7 @@ final class Digits {
         }
         text.append(bits == magnitude ? "" : "-");
         BigDecimal decimal;
-        if (type.size == 2 || magnitude < 100) { // for the smallest, Jackson as Java has two digits at least
+        if (type.size == 2 || magnitude < 100) { // for the smallest numbers Jackson prints two digits where one is enough
             decimal = magnitude == 0 ? BigDecimal.ZERO : shortest(type, magnitude);
         } else {
             String shortest = type == Type.FLOAT64 ? NumberOutput.toString(Double.longBitsToDouble(magnitude), true)
@@ -72,14 +72,14 @@ final class Digits {
         if (type == Type.FLOAT64) {
             return Double.doubleToRawLongBits(wide);
         }
-        // By way of float64, a number is rounded twice. That is wrong only where the float64 is midway between two
-        // narrower ones and the digits are not; there the digits decide.
+        // Going through float64 rounds a number twice. That is wrong only if the float64 is midway between two
+        // narrower ones and the digits are not; then the digits decide.
         double unit = Math.scalb(1.0, Math.max(Math.getExponent(wide), 1 - type.bias) + 1 - type.precision);
         if (Math.abs(wide / unit % 1) == 0.5) {
             int side = JavaBigDecimalParser.parseBigDecimal(digits, from, length).compareTo(new BigDecimal(wide));
             wide = side == 0 ? wide : Math.nextAfter(wide, side * Double.POSITIVE_INFINITY);
         }
-        // A float64 with the narrower type's bias has its bits, and others behind them.
+        // A float64 with the narrower type's bias starts with the same bits.
         long bits = Double.doubleToRawLongBits(Math.scalb(Math.rint(wide / unit) * unit, type.bias - 1023));
         long magnitude = Math.min((bits & Long.MAX_VALUE) >>> 53 - type.precision, type.infinity);
         return bits < 0 ? magnitude | type.sign : magnitude;

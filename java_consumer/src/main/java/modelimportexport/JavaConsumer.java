@@ -45,14 +45,14 @@ public final class JavaConsumer {
             Graph graph = new Graph();
             graph.importGraphDef(graphDef);
             return new Loaded(graph, new Session(graph, config()), Tensors.endsOf(graph));
-        } catch (RuntimeException e) { // TensorFlow's have no other type in common
+        } catch (RuntimeException e) { // the only type that TensorFlow's errors share
             throw e instanceof ModelError ? e : ModelFile.explain(e, model.path(), model.names().tag());
         }
     }
 
     private static ConfigProto config() {
-        // All operations run in the caller's thread: a small graph is faster so, and the same numbers give the same bits,
-        // for the threads of TensorFlow's pool flush subnormal numbers to zero. A GPU that a graph names need not be here.
+        // All operations run in the caller's thread. A small graph runs faster that way, and equal numbers give equal bits:
+        // the threads of TensorFlow's pool flush subnormal numbers to zero. A GPU that the graph names may be missing.
         return ConfigProto.newBuilder()
                 .setInterOpParallelismThreads(-1).setIntraOpParallelismThreads(1).setAllowSoftPlacement(true).build();
     }
@@ -79,7 +79,7 @@ public final class JavaConsumer {
 
     /** Feeds the placeholders and fetches the outputs. */
     static List<Array> run(Loaded loaded, List<Fetch> outputs, Map<Output<?>, Array> arrays) {
-        // An output may be asked for twice, and one that is fed is its own result: TensorFlow takes neither.
+        // TensorFlow fetches no output twice and none that is fed, which is its own result.
         List<Output<?>> fetches = new ArrayList<>();
         for (Fetch output : outputs) {
             if (!arrays.containsKey(output.tensor()) && !fetches.contains(output.tensor())) {
@@ -95,7 +95,7 @@ public final class JavaConsumer {
                 runner.feed(fed.getKey(), feeds.get(feeds.size() - 1));
             }
             List<Array> results = new ArrayList<>();
-            // What a Result held is gone once it is closed: the values are copied out before.
+            // A Result's tensors are gone once it is closed, so the values are copied first.
             try (Result result = fetches.isEmpty() ? null : runner.run()) {
                 for (Fetch output : outputs) {
                     int place = fetches.indexOf(output.tensor());
@@ -104,7 +104,7 @@ public final class JavaConsumer {
                 }
             }
             return results;
-        } catch (RuntimeException e) { // TensorFlow's have no other type in common
+        } catch (RuntimeException e) { // the only type that TensorFlow's errors share
             throw Tensors.explain(e, outputs);
         } finally {
             feeds.forEach(Tensor::close);

@@ -18,7 +18,7 @@ import org.tensorflow.proto.NodeDef;
  * were checked. A damaged file, a stranger's file and an unchecked file are refused alike.
  */
 public final class ModelFile {
-    /** The regression as it is frozen, and the list of checked models. */
+    /** The frozen regression, and the list of checked models. */
     static final String FROZEN = "frozen_graphs/frozen_linear_regression.pb";
     static final String CHECKED = "frozen_graphs/SHA256SUMS";
 
@@ -29,7 +29,7 @@ public final class ModelFile {
 
     private ModelFile() {}
 
-    /** Whether a SavedModel is at a path; if not, it is a frozen graph. Throws ModelError for anything else. */
+    /** Whether a path is a SavedModel; otherwise it is a frozen graph. Throws ModelError for anything else. */
     public static boolean isSavedModel(String path) {
         File file = new File(path);
         if (SAVED_MODEL_FILES.stream().anyMatch(name -> new File(file, name).exists())) {
@@ -55,7 +55,7 @@ public final class ModelFile {
     }
 
     /**
-     * Throws ModelError where a file of a model is not a regular file, is empty where it must not be, or is not in a list.
+     * Throws ModelError if a file of a model is not regular, is an empty frozen graph, or is not in the list.
      *
      * @param checked the list; null trusts the model
      */
@@ -100,7 +100,7 @@ public final class ModelFile {
         return new ModelError("not a usable model file: %s is not a regular file", path);
     }
 
-    /** The digests in a list as {@code sha256sum -c} reads it; none where there is no such file. */
+    /** The digests in a list as {@code sha256sum -c} reads it; empty if the file does not exist. */
     private static Set<String> listed(Path list) throws IOException {
         if (!Files.exists(list)) {
             return Set.of();
@@ -119,10 +119,10 @@ public final class ModelFile {
         return HexFormat.of().formatHex(sha256.digest());
     }
 
-    /** Reads a GraphDef, binary or text, the devices of the machine that made it cleared. Throws ModelError. */
+    /** Reads a GraphDef, binary or text, and clears the devices of the machine that made it. Throws ModelError. */
     public static GraphDef readFrozenGraph(String path) throws IOException {
         byte[] data = Files.readAllBytes(Path.of(path));
-        boolean isText = IntStream.range(0, data.length) // a binary one always has other bytes
+        boolean isText = IntStream.range(0, data.length) // a binary GraphDef always has other bytes
                 .allMatch(i -> data[i] < 0 || data[i] >= ' ' || "\t\n\r".indexOf(data[i]) >= 0);
         var graphDef = GraphDef.newBuilder();
         try {
@@ -138,13 +138,13 @@ public final class ModelFile {
         }
     }
 
-    /** What to say of an error that TensorFlow raised while it loaded a model. */
+    /** Rewords an error that TensorFlow raised while it loaded a model. */
     public static ModelError explain(RuntimeException error, String path, String tag) {
         String message = String.valueOf(error.getMessage());
         if (message.contains("matching supplied tags")) {
             return new ModelError("no such tag: %s (python model_check.py --list %s shows those it has)", tag, path);
         }
-        if (message.contains("Cannot assign a device")) { // the loader cannot be told to clear them
+        if (message.contains("Cannot assign a device")) { // the loader cannot clear them
             return new ModelError(
                     "cannot load: %s: it names devices that are not here (python model_freeze.py clears them)", path);
         }

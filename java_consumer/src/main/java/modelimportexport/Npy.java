@@ -27,7 +27,7 @@ final class Npy {
 
     private Npy() {}
 
-    /** Reads an array. Throws ModelError where its type or shape is not the placeholder's. */
+    /** Reads an array. Throws ModelError if its type or shape is not the placeholder's. */
     static Array load(Placeholder placeholder, String path) throws IOException {
         if (Files.isDirectory(Path.of(path))) {
             throw new FileSystemException(path, null, "Is a directory");
@@ -72,7 +72,7 @@ final class Npy {
         return new Array(type, shape, contents, null);
     }
 
-    /** The place of an element in Fortran's order, in which those of the first dimension are beside one another. */
+    /** The index of an element in Fortran's order, where elements along the first dimension are adjacent. */
     private static int fortranPlace(int element, long[] shape, int count) {
         int place = 0;
         int stride = count;
@@ -84,7 +84,7 @@ final class Npy {
         return place;
     }
 
-    /** Writes an array, whole or not at all. Throws ModelError for strings and where something else is in the way. */
+    /** Writes an array, whole or not at all. Throws ModelError for strings and if the path is not a regular file. */
     static void save(String file, Array array) throws IOException {
         Type type = array.type();
         if (type == Type.STRING) {
@@ -96,7 +96,7 @@ final class Npy {
                 type.size == 1 || kind.equals("V") ? "|" : ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN ? "<" : ">",
                 kind, type.size,
                 array.shape().length == 1 ? dims.replace(")", ",)") : dims);
-        if (array.shape().length > 0) { // room for its first dimension to grow
+        if (array.shape().length > 0) { // numpy leaves room to append rows in place
             header += " ".repeat(21 - Long.toString(array.shape()[0]).length());
         }
         header += " ".repeat(64 - (10 + header.length() + 1) % 64) + "\n";

@@ -11,25 +11,25 @@ import modelimportexport.Rows.Type;
 
 /**
  * Reads comma-separated values such as {@code 0,-1.5,1e-3,nan}, {@code true,false}, or strings ({@code b64:} before those
- * that are no text). Throws ModelError where one is not a value of the type, or is out of its range.
+ * that are not text). Throws ModelError if one is not a value of the type or is out of its range.
  */
 final class Parser {
     private static final String NUMBER = "(?i)[+-]?(([0-9]++(\\.[0-9]*+)?|\\.[0-9]++)(e[+-]?[0-9]++)?|nan|inf)";
-    private static final boolean[] PLAIN = new boolean[256]; // the bytes of numbers that are not words
+    private static final boolean[] PLAIN = new boolean[256]; // the bytes of all numbers except nan and inf
 
     static {
         "0123456789+-.eE".chars().forEach(c -> PLAIN[c] = true);
     }
 
-    /** Where in a text the next line begins, and where the text ends. */
+    /** The start of the next line in the text, and the end of the text. */
     int position;
     int end;
     byte[] text;
     long line; // the number of the line that was read last
 
     private final Type type;
-    private final String where; // the place in an error; null in a text of lines
-    private final List<byte[]> strings = new ArrayList<>(); // what was read
+    private final String where; // the place to name in an error; null if that is the line
+    private final List<byte[]> strings = new ArrayList<>(); // read so far
     private ByteBuffer numbers = ByteBuffer.allocate(1 << 10).order(ByteOrder.nativeOrder());
 
     Parser(Type type, String where) {
@@ -37,7 +37,7 @@ final class Parser {
         this.where = where;
     }
 
-    /** The array, of one dimension, of values from {@code where} (such as {@code " in --x"}). */
+    /** A one-dimensional array of the values in a text; {@code where} is its place, such as {@code " in --x"}. */
     static Array parse(String text, Type type, String where) {
         var parser = new Parser(type, where);
         parser.text = text.getBytes(StandardCharsets.UTF_8);
@@ -45,7 +45,7 @@ final class Parser {
         return parser.take(parser.readLine());
     }
 
-    /** Takes the first values that were read, and forgets the others. */
+    /** Returns the first values that were read, and discards the others. */
     Array take(int count) {
         byte[] contents = Arrays.copyOf(numbers.array(), count * type.size);
         byte[][] texts = type == Type.STRING ? strings.subList(0, count).toArray(new byte[0][]) : null;
@@ -117,7 +117,7 @@ final class Parser {
                 }
             }
         } catch (NumberFormatException e) {
-            // It is named below.
+            // The error below names it.
         }
         String part = part(from, position);
         if (!plain && isFloat && part.matches(NUMBER)) {
@@ -127,7 +127,7 @@ final class Parser {
         while (!isLineEnd(position)) {
             position++;
         }
-        for (String other : part(from, position).split(",", -1)) { // what is no number at all is named first
+        for (String other : part(from, position).split(",", -1)) { // a part that is not a number is named first
             if (!other.matches(NUMBER)) {
                 throw new ModelError("not a number: %s%s", other, where());
             }
@@ -148,19 +148,19 @@ final class Parser {
     private long string(int from) {
         String part = part(from, position);
         try {
-            if (part.startsWith("b64:") && part.length() % 4 != 0) { // the decoder does without padding
+            if (part.startsWith("b64:") && part.length() % 4 != 0) { // the decoder does not require padding
                 throw new IllegalArgumentException();
             }
             strings.add(part.startsWith("b64:") ? Base64.getDecoder().decode(part.substring(4))
                     : Arrays.copyOfRange(text, from, position));
-            return 0; // there is no number
+            return 0; // unused
         } catch (IllegalArgumentException e) {
             throw new ModelError("not base64: %s%s", part, where());
         }
     }
 
     private String part(int from, int to) {
-        return new String(text, from, to - from, StandardCharsets.UTF_8).replace('\ufffd', ' '); // what is no text
+        return new String(text, from, to - from, StandardCharsets.UTF_8).replace('\ufffd', ' '); // bytes that are not UTF-8
     }
 
     private String where() {

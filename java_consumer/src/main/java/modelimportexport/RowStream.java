@@ -11,10 +11,10 @@ import modelimportexport.Rows.Array;
 import modelimportexport.Rows.Placeholder;
 
 /**
- * Reads rows, a line each, until the input ends, and writes the results of each, a line each.
+ * Reads one row per line until the input ends, and writes one line of results per row.
  *
- * <p>Rows go in batches, counted: the same rows give the same bytes however they arrive. One thread reads and calculates,
- * others make text of the results meanwhile, the caller's writes it, in order.
+ * <p>Batches are counted, not timed: the same rows give the same bytes however they arrive. One thread reads and calculates,
+ * others format the results, and the caller's thread writes them in order.
  */
 public final class RowStream {
     private static final int CHUNK = 1 << 18; // bytes read at once
@@ -27,7 +27,7 @@ public final class RowStream {
     private final UnaryOperator<Array> run;
     private final OutputStream output;
     private final Parser parser;
-    private int rows; // that were read, and not calculated yet
+    private int rows; // read but not yet calculated
     private final ForkJoinPool formatters = new ForkJoinPool(Runtime.getRuntime().availableProcessors());
     private final BlockingQueue<Future<byte[]>> answers = new ArrayBlockingQueue<>(4 * formatters.getParallelism());
 
@@ -41,10 +41,10 @@ public final class RowStream {
         parser = new Parser(placeholder.type(), null);
     }
 
-    /** Answers an input. Throws ModelError where a line is not a row; the results of those before it have been written. */
+    /** Answers an input. Throws ModelError if a line is not a row, after writing the results of the rows before it. */
     public void answer(InputStream input) throws Throwable {
-        Thread reader = new Thread(new FutureTask<>(() -> readAll(input))); // it may still wait when writing fails
-        reader.setDaemon(true);
+        Thread reader = new Thread(new FutureTask<>(() -> readAll(input)));
+        reader.setDaemon(true); // it may still be reading when writing fails
         reader.start();
         try {
             for (byte[] text; (text = answers.take().get()) != null;) {
@@ -59,7 +59,7 @@ public final class RowStream {
         try {
             try {
                 read(input);
-            } finally { // what is before an error is answered
+            } finally { // the rows before an error are answered
                 calculate();
             }
             answers.put(END);
@@ -73,7 +73,7 @@ public final class RowStream {
         byte[] text = new byte[2 * CHUNK];
         int length = 0;
         for (int read; (read = input.read(text, length, text.length - length)) >= 0;) {
-            int whole = length + read; // where the last line ends
+            int whole = length + read; // the end of the last whole line
             while (whole > length && text[whole - 1] != '\n') {
                 whole--;
             }

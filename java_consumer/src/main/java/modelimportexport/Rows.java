@@ -35,7 +35,7 @@ public final class Rows {
 
         final DataType dataType;
         final int size;
-        final int precision; // one bit more than are stored; 0 of what is no float
+        final int precision; // of a float's mantissa, with the bit that is not stored; otherwise 0
         final int bias; // of a float's exponent
         final long mask; // an element's bits
         final long sign; // a float's bit for it
@@ -51,7 +51,7 @@ public final class Rows {
             bias = (1 << 8 * size - precision - 1) - 1;
         }
 
-        /** The type of a tensor. Throws ModelError for what is not one of these. */
+        /** The type of a tensor. Throws ModelError for any other type. */
         public static Type of(DataType dataType) {
             String all = Arrays.toString(values()).replaceAll("[\\[\\]]", "");
             return Arrays.stream(values()).filter(type -> type.dataType == dataType).findFirst().orElseThrow(
@@ -68,7 +68,7 @@ public final class Rows {
     /** A tensor that is fed. Its shape has -1 where a dimension is open, and is null where the rank is unknown. */
     public record Placeholder(String name, Type type, long[] shape) {}
 
-    /** What a tensor holds: numbers as they are in memory, in row-major order, or else strings. */
+    /** A tensor's contents in row-major order: numbers as in memory, or strings. */
     public record Array(Type type, long[] shape, byte[] contents, byte[][] strings) {
         /** How many elements it has. */
         public int size() {
@@ -81,7 +81,7 @@ public final class Rows {
         }
     }
 
-    /** The array for a placeholder: of comma-separated values, or from the file that {@code text} names (NAME.npy). */
+    /** The array for a placeholder: comma-separated values, or the file NAME.npy that {@code text} names. */
     public static Array makeFeed(Placeholder placeholder, String text, String flag) throws IOException {
         if (text.endsWith(".npy")) {
             return Npy.load(placeholder, text);
@@ -96,14 +96,14 @@ public final class Rows {
     }
 
     /**
-     * The text of elements of an array.
+     * Formats elements of an array.
      *
      * <p>Numbers have the shortest digits that read back to the same value of the array's own type, with an exponent only
      * where it is below -4 or at least 21 ({@code -4.5}, {@code 1499994026270459.2}, {@code 1e-05}, {@code 1e+21}). The
      * others are {@code -0}, {@code NaN}, {@code +Inf}, {@code -Inf}, {@code true} and {@code false}. Strings are JSON;
-     * bytes that are no text are written after {@code b64:}.
+     * bytes that are not UTF-8 are base64 after {@code b64:}.
      *
-     * @param between follows each element, but a line feed every one of {@code width}
+     * @param between follows each element, except that a line feed follows every {@code width} elements
      */
     static String format(Array array, int first, int last, char between, int width) {
         Type type = array.type;
@@ -148,9 +148,9 @@ public final class Rows {
     }
 
     /**
-     * Writes the results of --x, flat, on one line; a part at a time, for the text takes more memory than they do.
+     * Writes the results of --x, flat, on one line; in parts, because the text takes more memory than the numbers.
      *
-     * @param name of the output, where there are several
+     * @param name of the output if there are several, otherwise empty
      */
     public static void writeResults(OutputStream output, Array results, String name) throws IOException {
         String head = "The calculation results" + (name.isEmpty() ? "" : " of " + name) + " : [";
@@ -189,7 +189,7 @@ public final class Rows {
         return LongStream.of(dims).map(dim -> dim < 0 ? rows : dim).toArray();
     }
 
-    /** How many values fill a placeholder whose open dimension is 1. Throws ModelError where several are open. */
+    /** How many values fill a placeholder whose open dimension is 1. Throws ModelError if several are open. */
     static BigInteger rowSize(Placeholder placeholder) {
         long[] dims = placeholder.shape == null ? new long[0] : placeholder.shape;
         if (dims.length > 2 && LongStream.of(dims).filter(dim -> dim < 0).count() > 1) {
@@ -201,11 +201,11 @@ public final class Rows {
     }
 
     /**
-     * How many rows of --stdin go into one run: {@code asked}, else 4,096 numbers' worth, one on a terminal.
+     * How many rows of --stdin go into one run: {@code asked}, or one on a terminal, or 4,096 numbers' worth.
      *
      * @param result the output's static shape, as a placeholder's
-     * @param asked null where nobody did
-     * @throws ModelError rows cannot go into the model, or results cannot come out of it, so many at a time
+     * @param asked null if --batch was not given
+     * @throws ModelError the model cannot take so many rows, or return a result for each
      */
     public static int batchRows(Placeholder placeholder, long[] result, Integer asked, BooleanSupplier onTerminal) {
         BigInteger row = rowSize(placeholder);

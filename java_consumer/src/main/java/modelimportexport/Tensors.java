@@ -18,7 +18,7 @@ import org.tensorflow.types.TFloat64;
 import org.tensorflow.types.TString;
 import org.tensorflow.types.TUint8;
 
-/** The tensors of a loaded graph by the names that a user gives: of operations, of tensors, or a signature's keys. */
+/** Finds the tensors of a loaded graph by name: of an operation, of a tensor, or a signature's key. */
 public final class Tensors {
     private static final String INPUT = "inputs/x_sample"; // the contract's names
     private static final String OUTPUT = "linear_regression/add";
@@ -30,29 +30,29 @@ public final class Tensors {
 
     /** What the command line says of a model's inputs and outputs. */
     public record Names(String input, List<String> outputs, String tag, String signature) {
-        /** The outputs; one without a name where none is said. */
+        /** The outputs' names; a single null if the user gave none. */
         List<String> wanted() {
             return outputs.isEmpty() ? Collections.singletonList(null) : outputs;
         }
     }
 
-    /** A tensor that is fetched: itself, or where Java has no class for its type, its bits as another's. */
+    /** A tensor to fetch: itself, or its bits as another type if Java has no class for its type. */
     public record Fetch(String name, Type type, long[] shape, Output<?> tensor) {}
 
     /**
      * What a loaded graph offers: the names of its inputs and outputs, each with its tensor's.
      *
-     * @param only whether nothing else can be asked for: they are the keys of a signature
+     * @param only whether nothing else can be fetched, because they are the keys of a signature
      */
     public record Ends(Graph graph, Map<String, String> inputs, Map<String, String> outputs, boolean only) {
-        /** The tensor to feed: that of a name, else of the only input, else of the contract's. Throws ModelError. */
+        /** The tensor to feed: the named one, the only input, or the contract's. Throws ModelError. */
         public Output<?> findInput(String name) {
             String wanted = name != null ? name : inputs.size() == 1 ? inputs.keySet().iterator().next() : INPUT;
             return find(inputs, wanted).orElseThrow(
                     () -> new ModelError("no such input: %s (the model has: %s)", wanted, some(inputs.keySet())));
         }
 
-        /** The tensor to fetch: that of a name, else of the only output, else of the contract's. Throws ModelError. */
+        /** The tensor to fetch: the named one, the only output, or the contract's. Throws ModelError. */
         public Fetch findOutput(String name) {
             String wanted = name != null ? name : outputs.size() == 1 ? outputs.keySet().iterator().next() : OUTPUT;
             Output<?> tensor = find(outputs, wanted).orElseThrow(() -> only
@@ -110,7 +110,7 @@ public final class Tensors {
             if (operation.type().equals("Placeholder")) {
                 inputs.put(name, name);
             } else if (!operation.type().equals("Const") && operation.numConsumers() == 0) {
-                // The further outputs of a batch normalization are for training.
+                // The other outputs of a batch normalization are for training.
                 int count = operation.type().startsWith("FusedBatchNorm") ? 1 : operation.numOutputs();
                 for (int i = 0; i < count; i++) {
                     outputs.put(i == 0 ? name : name + ":" + i, name + ":" + i);
@@ -120,7 +120,7 @@ public final class Tensors {
         return new Ends(graph, inputs, outputs, false);
     }
 
-    /** A signature's keys. Throws ModelError where there is no such signature; it lists those there are. */
+    /** A signature's keys. Throws ModelError if there is no such signature; the error lists the existing ones. */
     public static Ends keysOf(Graph graph, MetaGraphDef metaGraph, String signature) {
         var signatures = new TreeMap<>(metaGraph.getSignatureDefMap());
         SignatureDef found = signatures.get(signature);
@@ -137,13 +137,13 @@ public final class Tensors {
         return tensors;
     }
 
-    /** What can be fed to a tensor. Throws ModelError where its type cannot. */
+    /** What can be fed to a tensor. Throws ModelError if its type cannot be fed. */
     public static Placeholder placeholderOf(Output<?> tensor) {
         return new Placeholder(tensor.index() == 0 ? tensor.op().name() : tensor.name(), typeOf(tensor), shapeOf(tensor));
     }
 
     private static Type typeOf(Output<?> tensor) {
-        return Type.of(DataType.forNumber(tensor.dataType().getNumber() % 100)); // of a variable's reference, its value's
+        return Type.of(DataType.forNumber(tensor.dataType().getNumber() % 100)); // a reference has its value's type plus 100
     }
 
     private static long[] shapeOf(Output<?> tensor) {
@@ -166,7 +166,7 @@ public final class Tensors {
     }
 
     /** Java has no class for the tensors of some types, but a tensor's bytes can become another type's in C. */
-    private abstract static class CTensor extends TensorMapper<TUint8> { // mappers see the C tensor of a Java one
+    private abstract static class CTensor extends TensorMapper<TUint8> { // a mapper can see the C tensor
         private static void become(RawTensor tensor, DataType type, long[] shape) {
             try (TF_Status status = TF_Status.newStatus()) {
                 TF_Tensor handle = nativeHandle(tensor);
@@ -191,7 +191,7 @@ public final class Tensors {
         return new Array(type, shape, contents, null);
     }
 
-    /** What to say of an error that TensorFlow raised while it calculated. */
+    /** Rewords an error that TensorFlow raised while it calculated. */
     public static ModelError explain(RuntimeException error, List<Fetch> fetches) {
         Matcher unfed = UNFED.matcher(String.valueOf(error.getMessage()));
         String names = fetches.stream().map(Fetch::name).collect(Collectors.joining(", "));

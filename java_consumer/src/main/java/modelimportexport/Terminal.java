@@ -8,10 +8,10 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.tensorflow.TensorFlow;
 
-/** What a program shares with its user besides results: errors in one line, exit statuses, nothing of TensorFlow's log. */
+/** Everything a user sees besides results: one-line errors and exit statuses, without TensorFlow's log. */
 public final class Terminal {
     private static final int LONGEST_ERROR = 1000; // characters
-    private static Process relay; // to standard error, where that is a file
+    private static Process relay; // passes lines on to standard error if that is a file
 
     private Terminal() {}
 
@@ -22,17 +22,17 @@ public final class Terminal {
         void run() throws Throwable;
     }
 
-    /** Standard input; empty where the caller has closed it. */
+    /** Standard input; empty if the caller has closed it. */
     public static InputStream standardInput() {
         return isClosed(0) ? InputStream.nullInputStream() : new FileInputStream(FileDescriptor.in);
     }
 
-    /** Standard output, with errors that are thrown; nothing where the caller has closed it. */
+    /** Standard output, which throws its errors; discards everything if the caller has closed it. */
     public static OutputStream standardOutput() {
         return isClosed(1) ? OutputStream.nullOutputStream() : new FileOutputStream(FileDescriptor.out);
     }
 
-    /** Whether standard input is a terminal: {@code System.console()} tells it of both streams, or since JDK 22 of none. */
+    /** Whether standard input is a terminal. {@code System.console()} does not tell: it looks at both streams. */
     public static boolean isInteractive() {
         try {
             var test = new ProcessBuilder("test", "-t", "0").redirectInput(ProcessBuilder.Redirect.INHERIT).start();
@@ -42,7 +42,7 @@ public final class Terminal {
         }
     }
 
-    /** Whether the caller has closed a descriptor: one of the JVM's own files has then taken its number. */
+    /** Whether the caller has closed a descriptor: then one of the JVM's own files has its number. */
     private static boolean isClosed(int descriptor) {
         try {
             Path file = Files.readSymbolicLink(Path.of("/proc/self/fd", Integer.toString(descriptor)));
@@ -57,7 +57,7 @@ public final class Terminal {
      * Keeps TensorFlow's log lines off the terminal, unless TF_CPP_MIN_LOG_LEVEL is set.
      *
      * <p>They go to descriptor 2, which the JDK points at nothing when its stream is closed; System.err gets a descriptor of
-     * its own. Where that does not work (not Linux, or standard error is closed or a socket), the lines stay.
+     * its own. If that does not work (not Linux, or standard error is closed or a socket), the lines stay visible.
      */
     public static void hideLog() {
         // JavaCPP, on which TensorFlow for Java is built, would look for a GPU's 18 libraries for a tenth of a second, and
@@ -74,7 +74,7 @@ public final class Terminal {
                 System.setErr(new PrintStream(OutputStream.nullOutputStream()));
                 return;
             } else if (Files.isRegularFile(path)) {
-                // Opened anew, a file has another place to write at, and what others write later would overwrite it.
+                // A file that is opened again has a position of its own: what others write later would overwrite these lines.
                 relay = new ProcessBuilder("sh", "-c", "cat >&2").redirectError(ProcessBuilder.Redirect.INHERIT).start();
                 terminal = relay.getOutputStream();
             } else {
@@ -83,14 +83,14 @@ public final class Terminal {
             System.setErr(new PrintStream(terminal, true, StandardCharsets.UTF_8));
             new FileOutputStream(FileDescriptor.err).close();
         } catch (IOException e) {
-            // Then they are seen.
+            // Then the lines stay visible.
         }
     }
 
     /** Runs a program and exits: 0 when it is done or its reader went away, 1 after an error, 2 for a wrong command line. */
     public static void run(String program, Main main) {
         hideLog();
-        // Only a signal starts this: every other end is a halt, below. The JVM's status is 130 then.
+        // Only a signal runs this hook, and the status is then 130: every other end is the halt below.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> System.err.println(program + ": interrupted")));
         // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read.
         var library = CompletableFuture.supplyAsync(TensorFlow::version).handle((version, failure) -> failure);
@@ -99,18 +99,18 @@ public final class Terminal {
             main.run();
         } catch (Throwable e) {
             if (!"Broken pipe".equals(e.getMessage())) {
-                Throwable missing = library.join(); // of which its first user hears only that there is no such class
+                Throwable missing = library.join(); // Java tells the first caller only that the class is missing
                 System.err.println(program + ": "
                         + oneLine(reason(e instanceof LinkageError && missing != null ? missing.getCause() : e)));
                 status = e instanceof Arguments.Wrong ? 2 : 1;
             }
         }
-        library.join(); // a process that ended while it is loaded could crash
-        if (relay != null) { // what it said has to arrive
+        library.join(); // exiting while the library loads could crash
+        if (relay != null) { // its lines must arrive
             System.err.close();
             relay.onExit().join();
         }
-        // The threads that still wait for input or for the other's end of a pipe end with the process.
+        // Threads that still wait for input or for a pipe end with the process.
         Runtime.getRuntime().halt(status);
     }
 
@@ -126,7 +126,7 @@ public final class Terminal {
         return plain ? error.getMessage() : error.getClass().getSimpleName() + ": " + error.getMessage();
     }
 
-    /** The text of an error on one line that a terminal shows as it is, without what TensorFlow quotes of the graph. */
+    /** An error's text on one printable line, without the part of the graph that TensorFlow quotes. */
     public static String oneLine(String text) {
         String line = Stream.of(text.replaceFirst("(?s)\n\t? ?\\[\\[.*", "").split("[\\v\u001c-\u001e]")).map(String::strip)
                 .filter(part -> !part.isEmpty()).collect(Collectors.joining(" ")).replaceAll("[\\p{C}\\p{Z}]", " ");
