@@ -105,7 +105,7 @@ frozen_graphs/SHA256SUMS: .venv/complete
 	@npm install --silent --prefix $(@D) onnxruntime-web@1.30.0
 	@touch $@
 
-test: .venv/tests-complete ## run the tests (five minutes, the first time eight); Java's own run as it is built
+test: .venv/tests-complete ## run the tests (six minutes, the first time eight); Java's own run as it is built
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync go java soap
 	@. ./go_consumer/env.sh && go vet ./go_consumer/... && go test ./go_consumer/...
 	@python -m pytest --numprocesses 2 --dist loadfile -m "not slow"

@@ -95,7 +95,7 @@ def parse_arguments() -> Namespace:
     add = parser.add_argument
     add("--model", metavar="PATH", default="saved_model", help="load the checkpoint, frozen graph or SavedModel PATH")
     add("--input", metavar="NAME", help="feed NAME: an operation, tensor or signature key (default: the only input)")
-    add("--output", metavar="NAME", action="append", default=[], help="fetch NAME (default: the only end); repeatable")
+    add("--output", metavar="NAME", action="append", default=[], help="fetch NAME (default: the only one); repeatable")
     add("--tag", metavar="NAME", default="serve", help="load the graph of a SavedModel that has the tag NAME")
     add("--signature", metavar="NAME", default="serving_default", help="use the signature NAME of a SavedModel")
     add("--x", metavar="VALUES", help=f"feed comma-separated VALUES, or a file NAME.npy (default: {rows.DEFAULT})")

@@ -65,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME",
         action="append",
         default=[],
-        help="make NAME an output (default: the outputs of the signature, or the only end); repeatable",
+        help="make NAME an output (default: the outputs of the signature, or the only one); repeatable",
     )
     add(
         "--feed",

@@ -101,7 +101,7 @@ def parse_arguments() -> argparse.Namespace:
         help="configure Spark; repeatable",
     )
     add("--input", metavar="NAME", help="feed NAME: an operation, tensor or signature key (default: the only input)")
-    add("--output", metavar="NAME", help="fetch NAME (default: the only end)")
+    add("--output", metavar="NAME", help="fetch NAME (default: the only one)")
     add("--tag", metavar="NAME", default="serve", help="load the graph of a SavedModel that has the tag NAME")
     add("--signature", metavar="NAME", default="serving_default", help="use the signature NAME of a SavedModel")
     add(

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 TITLE = (
     "A producer trains and writes a checkpoint. The freezers make one frozen graph of it, or of a model of yours. "
-    "The gate checks it. Consumers in Python, Go, Java and C, servers, scorers and converters use it."
+    "The gate checks it. Consumers in Python, Go and Java, servers, scorers and converters use it."
 )
 # A box is a program, a file that programs exchange, or whatever a user brings. Each is x, y, width, height.
 BOXES = {
@@ -22,10 +22,10 @@ BOXES = {
     "restore": ("program", 706, 10, 244, 46, "model_consumer.py", "from the checkpoint"),
     "graph": ("file", 441, 150, 180, 62, "frozen_graphs/", "one frozen graph"),
     "gate": ("gate", 441, 246, 180, 62, "model_check.py", "the gate: judges, lists"),
-    "consumers": ("program", 706, 84, 244, 62, "consumers", "Python, Go, Java, C"),
+    "consumers": ("program", 706, 84, 244, 62, "consumers", "Python, Go, Java"),
     "server": ("program", 706, 162, 244, 62, "serving/", "REST, gRPC, SOAP"),
     "score": ("program", 706, 240, 244, 62, "distributed/score.py", "files, all cores, Spark"),
-    "export": ("program", 706, 318, 244, 62, "cookbook/", "LiteRT, ONNX, other ways"),
+    "export": ("program", 706, 318, 244, 62, "cookbook/", "C, LiteRT, ONNX, other ways"),
 }
 # Arrows between boxes, through points.
 ARROWS = (

@@ -133,7 +133,7 @@ func parseArguments() *arguments {
 	set, flags := commandline.NewFlags(), &arguments{}
 	set.StringVar(&flags.model, "model", "frozen_graphs/frozen_linear_regression.pb", "load the frozen graph or SavedModel `PATH`")
 	set.StringVar(&flags.names.Input, "input", "", "feed `NAME`: an operation, tensor or signature key (default: the only input)")
-	set.StringArrayVar(&flags.names.Outputs, "output", nil, "fetch `NAME` (default: the only end); repeatable")
+	set.StringArrayVar(&flags.names.Outputs, "output", nil, "fetch `NAME` (default: the only one); repeatable")
 	set.StringVar(&flags.names.Tag, "tag", "serve", "load the graph of a SavedModel that has the tag `NAME`")
 	set.StringVar(&flags.names.Signature, "signature", "serving_default", "use the signature `NAME` of a SavedModel")
 	set.StringVar(&flags.x, "x", "0,1,-1,2", "feed comma-separated `VALUES`, or a file NAME.npy")

@@ -90,7 +90,7 @@ def ends_of(graph: Any) -> Ends:
 def keys_of(graph: Any, meta_graph: Any, signature: str) -> Ends:
     """A signature's keys. Raises ModelError if the signature does not exist; the error lists those that do."""
     if signature not in meta_graph.signature_def:
-        present = ", ".join(sorted(meta_graph.signature_def)) or "none"
+        present = ", ".join(name for name in sorted(meta_graph.signature_def) if name[:2] != "__") or "none"
         raise ModelError(f"no such signature: {signature} (the model has: {present})")
     found = meta_graph.signature_def[signature]
     inputs, outputs = ({key: keys[key].name for key in sorted(keys)} for keys in (found.inputs, found.outputs))

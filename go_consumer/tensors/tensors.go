@@ -89,7 +89,8 @@ func LoadedGraph(graph *tf.Graph, session *tf.Session) Loaded {
 func LoadedKeys(model *tf.SavedModel, signature string) (Loaded, error) {
 	keys, known := model.Signatures[signature]
 	if !known {
-		names := sorted(model.Signatures)
+		isLoaders := func(name string) bool { return strings.HasPrefix(name, "__") }
+		names := slices.DeleteFunc(sorted(model.Signatures), isLoaders)
 		return Loaded{}, fmt.Errorf("no such signature: %s (the model has: %s)", signature, list(names, len(names)))
 	}
 	inputs, outputs := sorted(keys.Inputs), sorted(keys.Outputs)

@@ -145,7 +145,7 @@ public final class JavaConsumer {
                 "java_consumer --model cnn.pb --x images.npy --save classes.npy", "seq 10 | java_consumer --stdin")
                 .add("--model", "PATH", "load the frozen graph or SavedModel PATH", ModelFile.FROZEN)
                 .add("--input", "NAME", "feed NAME: an operation, tensor or signature key (default: the only input)", null)
-                .add("--output", "NAME", "fetch NAME (default: the only end); repeatable", null)
+                .add("--output", "NAME", "fetch NAME (default: the only one); repeatable", null)
                 .add("--tag", "NAME", "load the graph of a SavedModel that has the tag NAME", "serve")
                 .add("--signature", "NAME", "use the signature NAME of a SavedModel", "serving_default")
                 .add("--x", "VALUES", "feed comma-separated VALUES, or a file NAME.npy", "0,1,-1,2")

@@ -125,6 +125,7 @@ public final class Tensors {
         var signatures = new TreeMap<>(metaGraph.getSignatureDefMap());
         SignatureDef found = signatures.get(signature);
         if (found == null) {
+            signatures.keySet().removeIf(name -> name.startsWith("__")); // the loader's own
             String present = signatures.isEmpty() ? "none" : String.join(", ", signatures.keySet());
             throw new ModelError("no such signature: %s (the model has: %s)", signature, present);
         }

@@ -74,7 +74,7 @@ public final class Terminal {
                 System.setErr(new PrintStream(OutputStream.nullOutputStream()));
                 return;
             } else if (Files.isRegularFile(path)) {
-                // A file that is opened again has a position of its own: what others write later would overwrite these lines.
+                // A file opened again has a position of its own: what others write later would overwrite these lines.
                 relay = new ProcessBuilder("sh", "-c", "cat >&2").redirectError(ProcessBuilder.Redirect.INHERIT).start();
                 terminal = relay.getOutputStream();
             } else {

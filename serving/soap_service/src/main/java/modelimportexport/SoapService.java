@@ -220,7 +220,7 @@ public final class SoapService {
                     "soap_service --port 9000")
                     .add("--model", "PATH", "load the frozen graph or SavedModel PATH", ModelFile.FROZEN)
                     .add("--input", "NAME", "feed NAME: an operation, tensor or signature key (default: the only input)", null)
-                    .add("--output", "NAME", "fetch NAME (default: the only end)", null)
+                    .add("--output", "NAME", "fetch NAME (default: the only one)", null)
                     .add("--tag", "NAME", "load the graph of a SavedModel that has the tag NAME", "serve")
                     .add("--signature", "NAME", "use the signature NAME of a SavedModel", "serving_default")
                     .add("--host", "ADDRESS", "listen on ADDRESS", "127.0.0.1")
