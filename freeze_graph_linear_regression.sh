@@ -62,7 +62,7 @@ mkdir -p -- "$(dirname -- "$output")" 2>/dev/null || fail "cannot make the folde
 frozen=$(mktemp -- "$(dirname -- "$output")/.frozen.XXXXXX" 2>/dev/null) || fail "cannot write: ${output#./} (set OUTPUT_GRAPH)"
 wait_for "$python" -m tensorflow.python.tools.freeze_graph "${source[@]}" --input_checkpoint="$checkpoint" \
     --output_node_names="$node" --output_graph="$frozen" >"$log" 2>&1 ||
-    fail "cannot freeze: $graph with $checkpoint: $(grep -E '^[A-Za-z_.]+(Error|Exception)' "$log" | tail -n 1)"
+    fail "cannot freeze: $graph with $checkpoint: $(grep -E '^[A-Za-z_.]+(Error|Exception)' "$log" | tail -n 1) (OUTPUT_NODE is $node)"
 [[ -z ${TF_CPP_MIN_LOG_LEVEL-} ]] || cat "$log" >&2
 chmod '=rw' "$frozen"
 sync "$frozen"

@@ -2,9 +2,9 @@
 
     python cookbook/example_models.py
 
-Writes  results/mlp/         a Saver's checkpoint: do two numbers have the same sign?
-        results/flowers/     a SavedModel from Keras's model.export(): which of three kinds are four measures?
-        results/cnn.keras    a Keras file: in which quarter of a 28x28 image is the bright square?
+Writes  results/mlp/         a checkpoint: do two numbers have the same sign?
+        results/flowers/     a SavedModel by model.export(): which kind has four measures?
+        results/cnn.keras    a Keras file: which quarter of an image is bright?
         results/images.npy   four such images
 """
 

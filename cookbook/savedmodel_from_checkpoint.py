@@ -16,16 +16,16 @@ import artefacts
 import checkpoint
 import classifier
 import savedmodel
-from model_import_export import command_line
+from model_import_export import command_line, tensors
 from model_import_export.graph_mode import tf
 from model_import_export.graph_rules import operation_name
 
 import numpy as np
 
 
-def check_nodes(meta_graph: Any, tensors: list[str], prefix: str) -> list[str]:
+def check_nodes(meta_graph: Any, names: list[str], prefix: str) -> list[str]:
     """Returns the nodes of these tensors. Raises ValueError if the graph lacks one; it lists the nearest names."""
-    nodes = [operation_name(name) for name in tensors]
+    nodes = [operation_name(name) for name in names]
     present = [node.name for node in meta_graph.graph_def.node]
     for name in nodes:
         if name not in present:
@@ -74,6 +74,16 @@ def main() -> None:
         saver = tf.train.import_meta_graph(meta_graph, clear_devices=True)
         inputs, outputs = find_tensors(graph, sources), find_tensors(graph, targets)
         saver.restore(session, prefix)
+        # A row of 0 to 9 fits both models here; for any other model it is resized to its placeholders.
+        feed = {}
+        for key, tensor in inputs.items():
+            dims = [dim if dim > 0 else 10 if i else 1 for i, dim in enumerate(tensors.shape_of(tensor) or [])]
+            feed[key] = np.resize(np.arange(10), dims).astype(tensor.dtype.as_numpy_dtype)
+        try:
+            expected = session.run(outputs, {inputs[key]: value for key, value in feed.items()})
+        except tf.errors.InvalidArgumentError as error:
+            words = f"{command_line.one_line(error)} (freeze it with model_freeze.py, then savedmodel_from_frozen.py)"
+            raise ValueError(f"cannot calculate: {', '.join(outputs)}: {words}") from None
         signature = tf.saved_model.predict_signature_def(inputs, outputs)
         with savedmodel.new_folder(flags.save) as folder:
             builder = tf.saved_model.builder.SavedModelBuilder(folder)
@@ -81,12 +91,6 @@ def main() -> None:
                 session, ["serve"], {"serving_default": signature}, saver=saver, strip_default_attrs=True
             )
             builder.save()
-        # A row of 0 to 9 fits both models here; for any other model it is resized to its placeholders.
-        feed = {}
-        for key, tensor in inputs.items():
-            dims = [dim or (10 if i else 1) for i, dim in enumerate(tensor.shape.as_list())]
-            feed[key] = np.resize(np.arange(10), dims).astype(tensor.dtype.as_numpy_dtype)
-        expected = session.run(outputs, {inputs[key]: value for key, value in feed.items()})
         print(f"{prefix}: {len(graph.get_operations())} operations")
 
     print(f"{flags.save}:")

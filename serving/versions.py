@@ -206,8 +206,10 @@ def nothing_in(config: Config) -> str:
     """Why a model's folder has no version to serve, and what to do about it."""
     path = config.base_path
     if is_saved_model(path):
-        folder = os.path.dirname(path.rstrip("/")) or "."
-        return f"{path} is a version's folder (give the folder that holds it, {folder})"
+        folder, name = os.path.split(path.rstrip("/"))
+        if name.isdecimal():
+            return f"{path} is a version's folder (give the folder that holds it, {folder or '.'})"
+        return f"{path} is a SavedModel without a version (move its files to {path.rstrip('/')}/1)"
     try:
         present = versions_in(path)
     except FileNotFoundError:

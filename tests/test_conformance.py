@@ -7,6 +7,7 @@ of different sizes. For these, only most digits are compared.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -232,6 +233,16 @@ def test_streams_that_are_closed(models: Path, language: str, closed: str, out: 
     (models / "one").write_text("0\n")
     result = run_command(f"{' '.join(COMMANDS[language])} --model line.pb --stdin {closed}", models)
     assert (result.status, result.err, len(result.out.splitlines())) == (0, "", len(out.splitlines()))
+
+
+def test_a_jar_without_its_libraries(tmp_path: Path) -> None:
+    """Copied alone, which is the first thing that a Java engineer does with a jar."""
+    shutil.copy(JAVA, tmp_path)
+    result = run_command(f"java -jar {JAVA.name}", tmp_path)
+    expected = (
+        "java_consumer: no library: org/tensorflow/TensorFlow (copy the folder lib that is beside the jar, too)\n"
+    )
+    assert result == (1, "", expected)
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -142,7 +142,7 @@ def test_freezes_the_newest_complete_checkpoint(copy: Path) -> None:
         (
             {"OUTPUT_NODE": "y"},
             "cannot freeze: exported_graphs/graphdef.pbtxt with saved_model/linear_regression.ckpt-1900: "
-            "AssertionError: y is not in graph",
+            "AssertionError: y is not in graph (OUTPUT_NODE is y)",
         ),
     ],
 )

@@ -163,11 +163,16 @@ def test_the_configuration_is_read_again(tmp_path: Path) -> None:
         assert ask(f"{server.rest}/b/labels/new:predict", {"instances": [0.0]}) == (200, {"predictions": [2.0]})
         assert ask(f"{server.rest}/a")[0] == 404
         wait_for(lambda: "unloaded: version 1 of model a" in server.log)
+        shutil.copytree(tmp_path / "b/2", tmp_path / "e")
         # A bad one is refused with one message, and the old one stays.
         for text, said in (
             ("model_config_list {", "not a ModelServerConfig: models.config: "),
             ('model_config_list { config { name: "d" base_path: "d" } }', "no model: d: no such folder: d "),
             ('model_config_list { config { name: "b" base_path: "b/2" } }', "no model: b: b/2 is a version's folder"),
+            (
+                'model_config_list { config { name: "e" base_path: "e" } }',
+                "no model: e: e is a SavedModel without a version",
+            ),
             ("", "no models, or two of one name: models.config (none)"),
         ):
             (tmp_path / "models.config").write_text(text)

@@ -93,7 +93,7 @@ public final class Terminal {
         // Only a signal runs this hook, and the status is then 130: every other end is the halt below.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> System.err.println(program + ": interrupted")));
         // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read.
-        var library = CompletableFuture.supplyAsync(TensorFlow::version).handle((version, failure) -> failure);
+        var library = CompletableFuture.supplyAsync(() -> TensorFlow.version()).handle((version, failure) -> failure);
         int status = 0;
         try {
             main.run();
@@ -121,6 +121,9 @@ public final class Terminal {
                     : e instanceof AccessDeniedException ? "Permission denied"
                     : e instanceof FileAlreadyExistsException ? "File exists" : e.getReason();
             return reason + ": " + e.getFile();
+        }
+        if (error instanceof NoClassDefFoundError && error.getCause() instanceof ClassNotFoundException) {
+            return "no library: " + error.getMessage() + " (copy the folder lib that is beside the jar, too)";
         }
         boolean plain = error instanceof ModelError || error instanceof IOException || error instanceof Arguments.Wrong;
         return plain ? error.getMessage() : error.getClass().getSimpleName() + ": " + error.getMessage();
