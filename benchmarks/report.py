@@ -137,7 +137,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(
-        "speed relative to the baseline, faster to the right; mark: target (green met, red missed)", fontsize=9
+        "speed relative to the baseline (of a time, the inverse of its ratio), faster to the right\n"
+        "black mark: target; green: met; red: missed; gray: no target",
+        fontsize=9,
     )
     figure.savefig(path, dpi=100)
 

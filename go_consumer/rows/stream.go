@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -49,6 +50,8 @@ func Stream(input io.Reader, output io.Writer, run func(Array) ([]Array, error),
 	if err != nil {
 		return err
 	}
+	// Blocks soon become garbage: collected less often, they cost less processor time and 25 MB more memory.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	s, blocks := stream{run: run, row: row, size: size, takes: takes, batch: batch}, make(chan *block, runtime.NumCPU())
 	go s.read(input, blocks)
 	for b := range blocks {

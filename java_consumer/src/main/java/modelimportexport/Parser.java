@@ -76,10 +76,11 @@ final class Parser {
 
     private void readValue() {
         int from = position;
-        while (position < end && PLAIN[text[position] & 0xff]) {
-            position++;
+        int plain = from;
+        while (plain < end && PLAIN[text[plain] & 0xff]) {
+            plain++;
         }
-        int plain = position;
+        position = plain;
         while (!isLineEnd(position) && text[position] != ',') {
             position++;
         }
