@@ -76,6 +76,6 @@ def _serve(its: Connection, others: list[Connection], job: Job, parent: int) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.unraisablehook = lambda _: None  # an exit raised in a destructor is lost; the closed pipe then ends this worker
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, or has closed the pipe
         while True:
             its.send(score_task(job, its.recv(), its.send))
