@@ -51,13 +51,12 @@ def _saved_model(path: str, saved_model: Any) -> list[str]:
         if not lines:
             count = sum(len(each.graph_def.node) for each in saved_model.meta_graphs)
             lines.append(_head(path, "SavedModel", count, graph_def.versions.producer, info.tensorflow_version))
-        for name, signature in sorted(meta_graph.signature_def.items()):
-            if name.startswith("__"):
-                continue
+        signatures = tensors.signatures(meta_graph)
+        for name, signature in signatures.items():
             lines.append(f"signature {name} (tag {','.join(info.tags)})")
             for kind, keys in (("input ", signature.inputs), ("output", signature.outputs)):
                 lines += [f"  {kind} {key} {_of_info(keys[key])}" for key in sorted(keys)]
-        if not any(not name.startswith("__") for name in meta_graph.signature_def):
+        if not signatures:
             lines += [f"no signature (tag {','.join(info.tags)})"]
     return lines
 
@@ -78,16 +77,27 @@ def _graph(
     if graph is None:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
-    return [head, *(_of_checkpoint(graph, meta_graph) if meta_graph else of_graph(graph))]
+    return [head, *of_graph(graph, meta_graph)]
 
 
-def of_graph(graph: Any) -> list[str]:
-    """The lines for the inputs and outputs of an imported graph."""
+def of_graph(graph: Any, trained: Any = None) -> list[str]:
+    """The lines for the inputs and outputs of an imported graph.
+
+    Args:
+        trained: the MetaGraphDef of a graph that was saved while it was trained. The Saver's own inputs are left out,
+            and the outputs are those that somebody may ask for.
+    """
     ends = tensors.ends_of(graph)
     defaults = [op.outputs[0].name for op in graph.get_operations() if op.type == "PlaceholderWithDefault"]
+    outputs = list(ends.outputs.values())
+    if trained:
+        scope = trained.saver_def.filename_tensor_name.rpartition("/")[0]
+        defaults = [name for name in defaults if not scope or not name.startswith(f"{scope}/")]
+        wanted = [f"{name}:0" for name in ends_to_ask_for(trained.graph_def, trained.saver_def)]
+        outputs = list(dict.fromkeys([*model_file.collection(trained, "y_calc"), *wanted]))
     lines = [f"input  {_of_tensor(graph, name)}" for name in ends.inputs.values()]
     lines += [f"input  {_of_tensor(graph, name)} (has a default)" for name in defaults]
-    return lines + [f"output {_of_tensor(graph, name)}" for name in ends.outputs.values()]
+    return lines + [f"output {_of_tensor(graph, name)}" for name in outputs]
 
 
 def _of_tensor(graph: Any, name: str) -> str:
@@ -116,17 +126,6 @@ def ends_to_ask_for(graph_def: Any, saver: Any) -> list[str]:
         if node.name not in used | variables | {saved}
         and not node.name.endswith(("/switch_t", "/switch_f"))  # of `tf.cond`
         and (not definition_of(node) or output_count(node) > 0)
-    ]
-
-
-def _of_checkpoint(graph: Any, meta_graph: Any) -> list[str]:
-    """The lines for a graph that is trained: without the Saver's inputs, and with the outputs to ask for."""
-    scope = meta_graph.saver_def.filename_tensor_name.rpartition("/")[0]
-    inputs = [line for line in of_graph(graph) if line.startswith("input ")]
-    names = [f"{name}:0" for name in ends_to_ask_for(meta_graph.graph_def, meta_graph.saver_def)]
-    outputs = dict.fromkeys([*model_file.collection(meta_graph, "y_calc"), *names])
-    return [line for line in inputs if not scope or not line.split()[1].startswith(f"{scope}/")] + [
-        f"output {_of_tensor(graph, name)}" for name in outputs
     ]
 
 

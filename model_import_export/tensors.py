@@ -87,10 +87,15 @@ def ends_of(graph: Any) -> Ends:
     return Ends(graph, inputs, outputs)
 
 
+def signatures(meta_graph: Any) -> dict[str, Any]:
+    """The signatures that a user can name, sorted, without those of the loader (`__saved_model_init_op`)."""
+    return {name: each for name, each in sorted(meta_graph.signature_def.items()) if not name.startswith("__")}
+
+
 def keys_of(graph: Any, meta_graph: Any, signature: str) -> Ends:
     """A signature's keys. Raises ModelError if the signature does not exist; the error lists those that do."""
     if signature not in meta_graph.signature_def:
-        present = ", ".join(name for name in sorted(meta_graph.signature_def) if name[:2] != "__") or "none"
+        present = ", ".join(signatures(meta_graph)) or "none"
         raise ModelError(f"no such signature: {signature} (the model has: {present})")
     found = meta_graph.signature_def[signature]
     inputs, outputs = ({key: keys[key].name for key in sorted(keys)} for keys in (found.inputs, found.outputs))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from model_import_export import ModelError, command_line, model_file
 from model_import_export.graph_mode import make_callable, session_config, tf
-from model_import_export.tensors import as_array
+from model_import_export.tensors import as_array, signatures
 
 import numpy as np
 
@@ -69,9 +69,7 @@ class Servable:
         """
         self.key, self.name, self.version = key, key.name, key.version
         meta_graph = _find_meta_graph(model_file.read_saved_model(key.path), tags)
-        self.signatures = {
-            name: signature for name, signature in meta_graph.signature_def.items() if not name.startswith("__")
-        }
+        self.signatures = signatures(meta_graph)
         self.inputs = {name: _tensors(signature.inputs) for name, signature in self.signatures.items()}
         self.outputs = {name: _tensors(signature.outputs) for name, signature in self.signatures.items()}
         self.most_rows = {name: most_rows if rows is None else rows.get(name, 1) for name in self.signatures}
