@@ -45,10 +45,9 @@ def main() -> None:
             number = Supervisor(flags, configs).run()
     finally:
         shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
-    sys.stdout.flush()
     if number == signal.SIGINT:
+        sys.stdout.flush()
         command_line.interrupted()
-    os._exit(0)
 
 
 if __name__ == "__main__":
