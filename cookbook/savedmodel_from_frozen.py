@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def keys_for(key: str, found: dict[str, Any]) -> dict[str, Any]:
     """The keys of a signature: `key` for a single tensor, otherwise the names of the operations."""
-    return dict(zip([key], found.values(), strict=True)) if len(found) == 1 else found
+    return {key: next(iter(found.values()))} if len(found) == 1 else found
 
 
 def rows_for(tensor: Any) -> np.ndarray:

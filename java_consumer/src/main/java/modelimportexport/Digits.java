@@ -47,14 +47,14 @@ final class Digits {
 
     /** The shortest digits that read back: the nearest ones, or the next ones above if only those read back. */
     private static BigDecimal shortest(Type type, long bits) {
-        double wide = switch (type) {
+        BigDecimal exact = new BigDecimal(switch (type) {
             case FLOAT64 -> Double.longBitsToDouble(bits);
             case FLOAT32 -> Float.intBitsToFloat((int) bits);
             default -> Math.scalb((double) Float.intBitsToFloat((int) bits << 24 - type.precision), 127 - type.bias);
-        };
+        });
         for (int count = 1;; count++) {
             for (RoundingMode mode : List.of(RoundingMode.HALF_EVEN, RoundingMode.UP)) {
-                BigDecimal rounded = new BigDecimal(wide).round(new MathContext(count, mode));
+                BigDecimal rounded = exact.round(new MathContext(count, mode));
                 byte[] digits = rounded.toString().getBytes(StandardCharsets.US_ASCII);
                 if (round(type, digits, 0, digits.length) == bits) {
                     return rounded;

@@ -92,7 +92,8 @@ public final class Terminal {
         hideLog();
         // Only a signal runs this hook, and the status is then 130: every other end is the halt below.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> System.err.println(program + ": interrupted")));
-        // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read.
+        // TensorFlow's library takes a quarter of a second to load: meanwhile the flags and the model are read. (A reference
+        // to the method would load the class here, in the thread that could not report that its jar is missing.)
         var library = CompletableFuture.supplyAsync(() -> TensorFlow.version()).handle((version, failure) -> failure);
         int status = 0;
         try {
